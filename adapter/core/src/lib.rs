@@ -1,0 +1,1 @@
+//! Pure core of the adapter: rules, selectors, quantities, store.

@@ -1,0 +1,1 @@
+//! Kubernetes metrics API server for LLM engines: external metrics answered from memory.

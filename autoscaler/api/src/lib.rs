@@ -1,0 +1,1 @@
+//! The EngineAutoscaler custom resource.

@@ -1,0 +1,1 @@
+//! Pure decisions of the autoscaler: facts in, replicas and reasons out.

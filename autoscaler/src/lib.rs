@@ -1,0 +1,1 @@
+//! Predictive autoscaler for LLM engines: controller and standalone supervisor.

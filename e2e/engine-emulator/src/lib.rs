@@ -1,0 +1,1 @@
+//! An LLM engine that behaves as vLLM does, without a GPU.

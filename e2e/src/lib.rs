@@ -1,0 +1,1 @@
+//! End-to-end harness, tests on a real control plane, demo.

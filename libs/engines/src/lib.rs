@@ -1,0 +1,1 @@
+//! What an engine is: discovery of engine pods and the one parser of engine metrics.

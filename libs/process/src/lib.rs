@@ -1,0 +1,1 @@
+//! What every program shares: arguments, configuration file, logs, admin server, shutdown and task supervision.

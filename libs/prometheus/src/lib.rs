@@ -1,0 +1,1 @@
+//! Prometheus query client that keeps warnings, timeouts and absent, stale and zero apart.

@@ -1,0 +1,1 @@
+//! Helpers for tests and benchmarks: processes that end with the test, ports, waiting, fakes.

@@ -1,0 +1,1 @@
+//! OpenAI-compatible reverse proxy over LLM engines.
