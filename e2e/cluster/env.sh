@@ -33,6 +33,6 @@ fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 timed() { # label command...
   local label=$1 from=$SECONDS; shift
   say "$label …"
-  "$@" || fail "$label failed"
+  "$@" # not `|| fail`: that would switch errexit off inside
   say "$label: $((SECONDS - from)) s"
 }

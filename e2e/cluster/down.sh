@@ -1,0 +1,50 @@
+# Ends a cluster and what is left of one that was killed; sourced by cluster.sh.
+# shellcheck shell=bash
+
+# A process id from a file may belong to somebody else by now: kill it only if its command line names our state.
+stop_program() { # name
+  local pid file=$STATE/pids/$1
+  [ -f "$file" ] || return 0
+  pid=$(cat "$file")
+  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -e "$STATE" -e "$RUN"; then kill -KILL "$pid" 2>/dev/null; fi
+  rm -f "$file"
+}
+
+stop_containers() {
+  local pid
+  cat /sys/fs/cgroup/*/"$E2E_CLUSTER"/{,**/}cgroup.procs /sys/fs/cgroup/"$E2E_CLUSTER"/{,**/}cgroup.procs 2>/dev/null | sort -un \
+    | while read -r pid; do kill -KILL "$pid" 2>/dev/null; done
+  ps -eo pid=,args= | awk -v socket="$CONTAINERD" '/containerd-shim-runc-v2/ && index($0, socket) {print $1}' \
+    | while read -r pid; do kill -KILL "$pid" 2>/dev/null; done
+}
+
+unmount_all() {
+  awk -v state="$STATE/" -v run="$RUN/" 'index($2, state) == 1 || index($2, run) == 1 {print $2}' /proc/mounts | sort -r \
+    | while read -r path; do umount -l "$path"; done
+}
+
+remove_cgroups() {
+  local root
+  for root in /sys/fs/cgroup/*/"$E2E_CLUSTER" /sys/fs/cgroup/"$E2E_CLUSTER"; do
+    [ -d "$root" ] && find "$root" -depth -type d -exec rmdir {} + 2>/dev/null
+  done
+}
+
+# Everything that `up` made, whether it was finished or not. Built programs, images and the last logs stay.
+remove_cluster() {
+  shopt -s globstar nullglob
+  local name link
+  # The API server first, and not gently: once etcd is gone its graceful stop hangs for minutes.
+  for name in apiserver kubelet controller-manager scheduler kube-proxy coredns; do stop_program $name; done
+  stop_containers
+  stop_program containerd
+  stop_program etcd
+  unmount_all
+  if [ -e "/run/netns/$E2E_CLUSTER" ]; then ip netns del "$E2E_CLUSTER"; fi
+  remove_cgroups
+  for link in /var/log/containers/*.log; do
+    case $(readlink "$link") in "$STATE"/*) rm -f "$link" ;; esac
+  done
+  rm -rf "$RUN" /var/lib/cni/results/"$E2E_CLUSTER"-* "$STATE"/{etcd,kubelet,containerd,cni,pids,pki,pods,config}
+  shopt -u globstar nullglob
+}
