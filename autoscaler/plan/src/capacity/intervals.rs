@@ -1,0 +1,125 @@
+//! From counters to samples: what one engine did between two looks at it.
+
+use jiff::Timestamp;
+
+use super::fit::LatencySample;
+use crate::facts::SumCount;
+use crate::startup::seconds_between;
+
+/// Tokens after which a mean time between tokens says something.
+const ENOUGH_TOKENS: f64 = 16.0;
+
+/// First tokens after which a mean time to first token says something.
+const ENOUGH_FIRST_TOKENS: f64 = 1.0;
+
+/// An interval's weight at most, in control periods: an engine that was out of sight must not outweigh the others.
+const HEAVIEST_PERIODS: f64 = 4.0;
+
+/// One look at one engine, from its own metrics or from the router's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct EngineLoad {
+    /// When it was looked at.
+    pub(crate) at: Timestamp,
+    /// Requests in service.
+    pub(crate) in_service: f64,
+    /// Requests that wait for this engine, or for any.
+    pub(crate) waiting: f64,
+    pub(crate) ttft: Option<SumCount>,
+    pub(crate) inter_token_latency: Option<SumCount>,
+    /// Length of a control period in seconds.
+    pub(crate) period_seconds: f64,
+}
+
+/// What a look adds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Step {
+    pub(crate) inter_token_latency: Option<LatencySample>,
+    pub(crate) ttft: Option<LatencySample>,
+    /// The engine is full: requests waited at both looks while it ran no more than before.
+    pub(crate) full_at: Option<f64>,
+    /// Nobody waited at either look.
+    pub(crate) calm: bool,
+}
+
+/// The open intervals of one engine.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Intervals {
+    last: Option<(Timestamp, f64, f64)>,
+    inter_token_latency: Interval,
+    ttft: Interval,
+}
+
+/// Sums since the last sample of one latency.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Interval {
+    base: Option<SumCount>,
+    request_seconds: f64,
+    seconds: f64,
+    waited: bool,
+}
+
+impl Intervals {
+    pub(crate) fn advance(&mut self, load: &EngineLoad) -> Step {
+        let Some((at, in_service, waiting)) = self.last.replace((load.at, load.in_service, load.waiting)) else {
+            self.inter_token_latency.restart(load.inter_token_latency);
+            self.ttft.restart(load.ttft);
+            return Step::default();
+        };
+        let elapsed = seconds_between(at, load.at);
+        if elapsed <= 0.0 {
+            return Step::default();
+        }
+        let mean = f64::midpoint(in_service, load.in_service);
+        let waited = waiting >= 1.0 || load.waiting >= 1.0;
+        for interval in [&mut self.inter_token_latency, &mut self.ttft] {
+            interval.request_seconds += mean * elapsed;
+            interval.seconds += elapsed;
+            interval.waited |= waited;
+        }
+        let full =
+            waiting >= 1.0 && load.waiting >= 1.0 && load.in_service >= 1.0 && load.in_service <= in_service + 0.5;
+        Step {
+            inter_token_latency: self.inter_token_latency.close(
+                load.inter_token_latency,
+                ENOUGH_TOKENS,
+                load.period_seconds,
+            ),
+            // A first token that waited in a queue tells of the queue, not of the batch: a full engine is told otherwise.
+            ttft: self.ttft.close_calm(load.ttft, load.period_seconds),
+            full_at: full.then_some(load.in_service),
+            calm: !waited,
+        }
+    }
+}
+
+impl Interval {
+    fn restart(&mut self, base: Option<SumCount>) {
+        *self = Self { base, ..Self::default() };
+    }
+
+    fn close_calm(&mut self, now: Option<SumCount>, period: f64) -> Option<LatencySample> {
+        let waited = self.waited;
+        self.close(now, ENOUGH_FIRST_TOKENS, period).filter(|_| !waited)
+    }
+
+    /// Ends the interval if enough happened in it.
+    fn close(&mut self, now: Option<SumCount>, enough: f64, period: f64) -> Option<LatencySample> {
+        let (Some(base), Some(end)) = (self.base, now) else {
+            self.restart(now);
+            return None;
+        };
+        let (count, sum) = (end.count - base.count, end.sum - base.sum);
+        if count < 0.0 || sum < 0.0 {
+            // The engine's counters started again.
+            self.restart(now);
+            return None;
+        }
+        if count < enough {
+            return None;
+        }
+        let in_service = self.request_seconds / self.seconds;
+        let weight = (self.seconds / period).min(HEAVIEST_PERIODS);
+        self.restart(now);
+        (in_service > 0.0 && sum > 0.0).then_some(LatencySample { in_service, seconds: sum / count, weight })
+    }
+}

@@ -1,0 +1,299 @@
+//! The decision: learn, look ahead, divide by capacity, then hold, stabilise and clamp.
+
+use jiff::Timestamp;
+
+use crate::capacity::Capacity;
+use crate::decision::{Decision, Demand, Reason, reasons};
+use crate::demand::Look;
+use crate::facts::{Facts, Phase, RouterFacts, Settings};
+use crate::startup::{Startup, seconds_between};
+use crate::state::State;
+
+/// Capacity and start-up time learned long ago fade over this many start-up times, or this many control periods.
+const MEMORY_STARTUPS: f64 = 20.0;
+const MEMORY_PERIODS: f64 = 600.0;
+
+/// An engine is warm after this share of a start-up time: its caches and compiled graphs are cold before, and its
+/// latencies say nothing of its capacity.
+const WARM_SHARE: f64 = 0.25;
+const WARM_MOST_SECONDS: f64 = 60.0;
+
+/// A freshly Ready engine may still lack its first scrape for this many control periods.
+const UNSCRAPED_PERIODS: f64 = 5.0;
+
+/// A hair above a whole number of replicas does not start another one.
+const ROUNDING: f64 = 0.02;
+
+/// Decides how many replicas a target should have now, and says why.
+///
+/// `state` is what the previous call left; a fresh one never scales down before one stabilisation window has passed.
+pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
+    let facts = &settle_newcomers(facts, now);
+    let settings = &facts.settings;
+    let look = Look::at(facts, now);
+    let startup = learn(facts, &look, state, now);
+    let capacity = state.capacity.at(&settings.objective, settings.capacity_prior);
+    let demand = state.demand.ahead(&look, &capacity, facts, startup.p95_seconds);
+    let wanted = wanted(&demand, &capacity);
+
+    let mut plan = Plan { facts, look: &look, replicas: wanted, because: Vec::new() };
+    plan.explain_demand(wanted, &demand, &capacity, &startup);
+    plan.keep_one_without_router();
+    plan.clamp();
+    plan.stabilise(state, now);
+    plan.hold_on_missing_data();
+    plan.pause();
+    plan.note_blind_spots(&capacity);
+    let replicas = plan.replicas;
+    let because = plan.because;
+
+    remember_order(facts, state, replicas, now);
+    Decision { replicas, wanted, because, demand, capacity, startup, observed: look.observed }
+}
+
+/// An engine that has just become Ready and was not scraped yet counts as starting: it is no loss of data.
+fn settle_newcomers(facts: &Facts, now: Timestamp) -> Facts {
+    let mut facts = facts.clone();
+    let patience = UNSCRAPED_PERIODS * facts.settings.control_period_seconds;
+    for engine in &mut facts.engines {
+        if let Phase::Ready { created, since } = engine.phase
+            && matches!(engine.observation, crate::facts::Observation::Absent { .. })
+            && seconds_between(since, now) < patience
+        {
+            engine.phase = Phase::Starting { since: created };
+        }
+    }
+    facts
+}
+
+/// Takes what was seen into the memory.
+fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestamp) -> Startup {
+    let settings = &facts.settings;
+    let elapsed = state.decided_at.map_or(0.0, |at| seconds_between(at, now).max(0.0));
+    state.decided_at = Some(now);
+    state.startup.learn(&facts.engines);
+    let startup = state.startup.quantiles(settings.startup_seconds);
+
+    let memory = (MEMORY_STARTUPS * startup.p95_seconds).max(MEMORY_PERIODS * settings.control_period_seconds);
+    state.capacity.fade(elapsed, memory);
+    let warm_after = (WARM_SHARE * startup.p50_seconds)
+        .clamp(2.0 * settings.control_period_seconds, WARM_MOST_SECONDS.max(2.0 * settings.control_period_seconds));
+    for (id, load) in &look.loads {
+        let is_warm = facts.engines.iter().any(|engine| {
+            engine.id == *id
+                && matches!(engine.phase, Phase::Ready { since, .. } if seconds_between(since, now) >= warm_after)
+        });
+        if is_warm {
+            let intervals = state.intervals.entry(id.clone()).or_default();
+            state.capacity.learn(intervals, load, &settings.objective);
+        }
+    }
+    state.intervals.retain(|id, _| look.loads.iter().any(|(seen, _)| seen == id));
+    state.demand.learn(facts, look, elapsed, startup.p95_seconds);
+    state.demand.retain(facts);
+    startup
+}
+
+/// Replicas that hold the slots and the margin.
+fn wanted(demand: &Demand, capacity: &Capacity) -> u32 {
+    if demand.slots <= 0.0 {
+        return 0;
+    }
+    let replicas = ((demand.slots + demand.margin) / capacity.requests - ROUNDING).ceil().max(1.0);
+    // A float beyond u32 saturates, and the maximum clamps it.
+    replicas as u32
+}
+
+/// Orders are remembered when they are made and forgotten when they are taken back.
+fn remember_order(facts: &Facts, state: &mut State, replicas: u32, now: Timestamp) {
+    if replicas > facts.replicas {
+        state.startup.ordered(replicas - facts.replicas, now);
+    } else if replicas < facts.replicas {
+        state.startup.withdrawn();
+    }
+}
+
+/// The replicas on their way from what the load asks for to what is done.
+struct Plan<'a> {
+    facts: &'a Facts,
+    look: &'a Look,
+    replicas: u32,
+    because: Vec<Reason>,
+}
+
+impl Plan<'_> {
+    fn settings(&self) -> &Settings {
+        &self.facts.settings
+    }
+
+    /// A reason that decides the number goes first, before those it overrules.
+    fn bind(&mut self, replicas: u32, reason: &'static str, value: f64, message: String) {
+        self.replicas = replicas;
+        self.because.insert(0, Reason::new(reason, value, message));
+    }
+
+    fn note(&mut self, reason: &'static str, value: f64, message: String) {
+        self.because.push(Reason::new(reason, value, message));
+    }
+
+    fn explain_demand(&mut self, wanted: u32, demand: &Demand, capacity: &Capacity, startup: &Startup) {
+        if wanted == 0 {
+            self.note(reasons::NO_TRAFFIC, 0.0, "no request is in service or waits".to_owned());
+        } else {
+            let message = format!(
+                "{:.1} requests in service, {:.1} waiting: {:.1} slots and a margin of {:.1} over {:.1} a replica (set by {}) need {wanted}",
+                demand.in_service,
+                demand.waiting,
+                demand.slots,
+                demand.margin,
+                capacity.requests,
+                capacity.source.as_words(),
+            );
+            self.note(reasons::DEMAND, f64::from(wanted), message);
+        }
+        if let (Some(now), Some(then)) = (demand.arrivals_per_second, demand.forecast_per_second)
+            && then > 1.05 * now
+        {
+            let message = format!(
+                "arrivals of {now:.2}/s are expected at {then:.2}/s in {:.1} s, when an engine ordered now is Ready",
+                startup.p95_seconds
+            );
+            self.note(reasons::ARRIVALS_GROW, then, message);
+        }
+        if demand.waiting >= 1.0 {
+            let message = format!("{:.0} requests wait for a slot", demand.waiting);
+            self.note(reasons::BACKLOG, demand.waiting, message);
+        }
+        let starting = self.look.observed.starting;
+        if starting > 0 {
+            let message =
+                format!("{starting} engines start and are counted; 95 % of starts take {:.1} s", startup.p95_seconds);
+            self.note(reasons::STARTING, f64::from(starting), message);
+        }
+    }
+
+    fn keep_one_without_router(&mut self) {
+        if self.settings().min_replicas == 0 && self.facts.router == RouterFacts::NotConfigured && self.replicas == 0 {
+            self.bind(
+                1,
+                reasons::ZERO_NEEDS_ROUTER,
+                1.0,
+                "nothing would wake the model at zero without a router".to_owned(),
+            );
+        }
+    }
+
+    fn clamp(&mut self) {
+        let Settings { min_replicas, max_replicas, .. } = *self.settings();
+        if self.replicas > max_replicas {
+            let message = format!("{} replicas are wanted, maxReplicas is {max_replicas}", self.replicas);
+            self.bind(max_replicas, reasons::LIMITED_BY_MAX, f64::from(self.replicas), message);
+        } else if self.replicas < min_replicas {
+            if self.replicas > 0 {
+                let message = format!("{} replicas are wanted, minReplicas is {min_replicas}", self.replicas);
+                self.note(reasons::LIMITED_BY_MIN, f64::from(self.replicas), message);
+            }
+            self.replicas = min_replicas;
+        }
+    }
+
+    /// Takes the most that was wanted within the window, so that a dip is not answered with a restart.
+    fn stabilise(&mut self, state: &mut State, now: Timestamp) {
+        let Settings { min_replicas, max_replicas, stabilization_seconds: window, .. } = *self.settings();
+        state.recommendations.seed(self.facts.replicas.clamp(min_replicas, max_replicas), now);
+        if !self.is_complete() && self.replicas < self.facts.replicas {
+            // What is held for lack of data counts as wanted: when data return, one whole window passes before a step down.
+            let held = self.facts.replicas.clamp(min_replicas, max_replicas);
+            state.recommendations.add(held, now, window);
+            return;
+        }
+        let (most, age) = state.recommendations.add(self.replicas, now, window);
+        let most = most.clamp(min_replicas, max_replicas);
+        if most > self.replicas {
+            let message = format!(
+                "{} would do now, but {most} were wanted {age:.1} s ago and the window is {window:.1} s",
+                self.replicas
+            );
+            self.bind(most, reasons::STABILIZING, f64::from(most), message);
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        let observed = &self.look.observed;
+        observed.unobserved == 0 && observed.routers_silent == 0 && !self.has_lost_all_engines()
+    }
+
+    /// Replicas are ordered, and neither a Ready nor a starting engine is there to show for it.
+    fn has_lost_all_engines(&self) -> bool {
+        self.facts.replicas > 0 && self.look.observed.ready == 0
+    }
+
+    fn hold_on_missing_data(&mut self) {
+        let observed = self.look.observed;
+        let Settings { min_replicas, max_replicas, .. } = *self.settings();
+        let held = self.facts.replicas.clamp(min_replicas, max_replicas);
+        let nothing_seen = self.look.engines_seen == 0 && self.look.routers_seen == 0;
+        if nothing_seen && (observed.unobserved > 0 || observed.routers_silent > 0) {
+            let message = format!(
+                "none of {} Ready engines and {} routers answers: holding {held}",
+                observed.ready, observed.routers_silent
+            );
+            self.bind(held, reasons::METRICS_SILENT, f64::from(observed.unobserved), message);
+            return;
+        }
+        let replicas = self.replicas.max(held);
+        let holds = self.replicas < held;
+        let hold = if holds { format!(": holding {held}") } else { String::new() };
+        let mut add = |count: u32, reason, what: String| {
+            if count > 0 {
+                let reason = Reason::new(reason, f64::from(count), format!("{what}{hold}"));
+                if holds { self.because.insert(0, reason) } else { self.because.push(reason) }
+            }
+        };
+        add(
+            observed.routers_silent,
+            reasons::ROUTER_UNOBSERVED,
+            format!("{} router replicas do not answer, no scale-down until they do", observed.routers_silent),
+        );
+        add(
+            observed.unobserved,
+            reasons::ENGINES_UNOBSERVED,
+            format!(
+                "{} of {} Ready engines are not observed, no scale-down until they are",
+                observed.unobserved, observed.ready
+            ),
+        );
+        if self.has_lost_all_engines() && observed.starting == 0 {
+            let message = format!("{} replicas are ordered and no engine exists{hold}", self.facts.replicas);
+            self.because.insert(0, Reason::new(reasons::NO_ENGINES, f64::from(self.facts.replicas), message));
+        }
+        if !self.is_complete() {
+            self.replicas = replicas;
+        }
+    }
+
+    fn pause(&mut self) {
+        if self.settings().paused {
+            let message = format!("paused: {} replicas stay, {} would be taken", self.facts.replicas, self.replicas);
+            let wanted = f64::from(self.replicas);
+            self.bind(self.facts.replicas, reasons::PAUSED, wanted, message);
+        }
+    }
+
+    fn note_blind_spots(&mut self, capacity: &Capacity) {
+        let blind = self.look.router_view_only;
+        if blind > 0 {
+            let message = format!("{blind} engines have no vLLM metrics and are scaled by what the router sees");
+            self.note(reasons::ROUTER_VIEW_ONLY, f64::from(blind), message);
+        }
+        if capacity.objective_out_of_reach {
+            let message = "the latency objective is missed even at one request at a time: more replicas do not help, \
+                           capacity is planned without it"
+                .to_owned();
+            self.note(reasons::OBJECTIVE_OUT_OF_REACH, capacity.requests, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! What was decided and why, as data: status, events, metrics, logs and pages are rendered from it.
+
+use serde::Serialize;
+
+use crate::capacity::Capacity;
+use crate::startup::Startup;
+
+/// The outcome of one decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Replicas the target should have now.
+    pub replicas: u32,
+    /// Replicas the load asks for, before holds, stabilisation and limits.
+    pub wanted: u32,
+    /// Why, the binding reason first.
+    pub because: Vec<Reason>,
+    /// The load it was decided on.
+    pub demand: Demand,
+    /// What a replica carries.
+    pub capacity: Capacity,
+    /// How long a replica takes from order to Ready.
+    pub startup: Startup,
+    /// What was seen and what was not.
+    pub observed: Observed,
+}
+
+impl Decision {
+    /// Whether minimum or maximum kept the replicas from what the load asks for.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.because.iter().any(|r| r.reason == reasons::LIMITED_BY_MAX || r.reason == reasons::LIMITED_BY_MIN)
+    }
+
+    /// Whether the decision could rest on complete data.
+    #[must_use]
+    pub fn has_complete_metrics(&self) -> bool {
+        self.observed.unobserved == 0 && self.observed.routers_silent == 0
+    }
+
+    /// Whether nothing at all was heard from a fleet that should answer.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.because.iter().any(|r| r.reason == reasons::METRICS_SILENT)
+    }
+
+    /// The binding reason: the one line that `kubectl get eas` shows.
+    #[must_use]
+    pub fn headline(&self) -> Option<&Reason> {
+        self.because.first()
+    }
+}
+
+/// One reason of a decision.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reason {
+    /// CamelCase name, one of [`reasons`].
+    pub reason: &'static str,
+    /// The reason in words.
+    pub message: String,
+    /// The number behind it.
+    pub value: f64,
+}
+
+impl Reason {
+    pub(crate) fn new(reason: &'static str, value: f64, message: String) -> Self {
+        Self { reason, message, value }
+    }
+}
+
+/// The names of all reasons.
+pub mod reasons {
+    /// Requests in service and waiting, over what a replica carries, ask for this number.
+    pub const DEMAND: &str = "Demand";
+    /// No request is in service or waits.
+    pub const NO_TRAFFIC: &str = "NoTraffic";
+    /// Arrivals grow; the plan covers what they will be when an engine ordered now is Ready.
+    pub const ARRIVALS_GROW: &str = "ArrivalsGrow";
+    /// Requests wait; replicas that start and the free slots of the Ready ones are credited.
+    pub const BACKLOG: &str = "Backlog";
+    /// Replicas were ordered and start.
+    pub const STARTING: &str = "Starting";
+    /// More was wanted within the stabilisation window.
+    pub const STABILIZING: &str = "Stabilizing";
+    /// Engines that should answer do not: no scale-down.
+    pub const ENGINES_UNOBSERVED: &str = "EnginesUnobserved";
+    /// A router replica does not answer: no scale-down.
+    pub const ROUTER_UNOBSERVED: &str = "RouterUnobserved";
+    /// Neither an engine nor a router was heard: the replicas stay.
+    pub const METRICS_SILENT: &str = "MetricsSilent";
+    /// Replicas are ordered, but no engine exists.
+    pub const NO_ENGINES: &str = "NoEngines";
+    /// Engines do not export vLLM's metrics: they are scaled by what the router sees.
+    pub const ROUTER_VIEW_ONLY: &str = "RouterViewOnly";
+    /// The latency objective is missed even at one request at a time: more replicas cannot help it.
+    pub const OBJECTIVE_OUT_OF_REACH: &str = "ObjectiveOutOfReach";
+    /// Zero replicas would need a router that holds requests.
+    pub const ZERO_NEEDS_ROUTER: &str = "ZeroNeedsRouter";
+    /// More is wanted than `maxReplicas`.
+    pub const LIMITED_BY_MAX: &str = "LimitedByMax";
+    /// Less is wanted than `minReplicas`.
+    pub const LIMITED_BY_MIN: &str = "LimitedByMin";
+    /// Decisions are made and not acted on.
+    pub const PAUSED: &str = "Paused";
+
+    /// Every reason, for documentation and for metric labels that are there from the start.
+    pub const ALL: [&str; 16] = [
+        DEMAND,
+        NO_TRAFFIC,
+        ARRIVALS_GROW,
+        BACKLOG,
+        STARTING,
+        STABILIZING,
+        ENGINES_UNOBSERVED,
+        ROUTER_UNOBSERVED,
+        METRICS_SILENT,
+        NO_ENGINES,
+        ROUTER_VIEW_ONLY,
+        OBJECTIVE_OUT_OF_REACH,
+        ZERO_NEEDS_ROUTER,
+        LIMITED_BY_MAX,
+        LIMITED_BY_MIN,
+        PAUSED,
+    ];
+}
+
+/// The load a decision rests on. Requests are counted once where engine and router both see them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Demand {
+    /// Requests being served, at this moment.
+    pub in_service: f64,
+    /// Requests that wait in engines and routers, at this moment.
+    pub waiting: f64,
+    /// Requests at once that the plan makes room for: smoothed, with growth and backlog, without margin.
+    pub slots: f64,
+    /// Further room for the chance of arrivals, at the attainment asked for.
+    pub margin: f64,
+    /// Arrivals per second; `None` until two observations told a rate.
+    pub arrivals_per_second: Option<f64>,
+    /// Arrivals per second expected when an engine ordered now is Ready.
+    pub forecast_per_second: Option<f64>,
+    /// Mean seconds a request is in service; `None` until enough of them ended.
+    pub service_seconds: Option<f64>,
+}
+
+/// How much of the fleet was seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Observed {
+    /// Engines that are Ready.
+    pub ready: u32,
+    /// Engines that start.
+    pub starting: u32,
+    /// Engines that end their streams.
+    pub draining: u32,
+    /// Ready engines whose load is unknown.
+    pub unobserved: u32,
+    /// Router replicas that do not answer.
+    pub routers_silent: u32,
+}

@@ -1,0 +1,207 @@
+//! What is known at the moment of a decision. Absent, stale and zero are three different values.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+/// Requests at once that a replica is believed to carry before anything was learned.
+///
+/// A middle-sized model on one GPU meets 50 ms between tokens at several times this number, and vLLM itself stops at 256
+/// by default; starting low orders one replica too many for some minutes, starting high queues. The first engine that
+/// keeps requests waiting, or whose latency passes the objective, replaces it.
+pub const DEFAULT_CAPACITY_PRIOR: f64 = 32.0;
+
+/// One immutable snapshot of a model's fleet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// What the operator asked for.
+    pub settings: Settings,
+    /// Replicas the target is told to have now (`spec.replicas`).
+    pub replicas: u32,
+    /// Every engine of the target that exists, in any phase.
+    pub engines: Vec<EngineFacts>,
+    /// What the routers say about this model.
+    pub router: RouterFacts,
+}
+
+/// The operator's settings, already validated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Fewest replicas.
+    pub min_replicas: u32,
+    /// Most replicas.
+    pub max_replicas: u32,
+    /// Latency objective.
+    pub objective: Objective,
+    /// A lower number of replicas is taken only when nothing higher was wanted for this long.
+    pub stabilization_seconds: f64,
+    /// Start-up time to plan with instead of the learned one.
+    pub startup_seconds: Option<f64>,
+    /// Time from one decision to the next.
+    pub control_period_seconds: f64,
+    /// Requests at once per replica, believed until learned.
+    pub capacity_prior: f64,
+    /// Decide, but keep the replicas.
+    pub paused: bool,
+}
+
+/// Latency objective in seconds of wall time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Objective {
+    /// Time to first token.
+    pub ttft_seconds: f64,
+    /// Mean time between tokens.
+    pub inter_token_latency_seconds: f64,
+    /// Share of requests that meet both, in (0, 1).
+    pub attainment: f64,
+}
+
+/// One engine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineFacts {
+    /// Identity (`namespace/pod` in a cluster), the name the router uses too.
+    pub id: String,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// What its own metrics say.
+    pub observation: Observation,
+}
+
+/// An engine's place in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Exists, takes no requests yet.
+    Starting {
+        /// When it was created.
+        since: Timestamp,
+    },
+    /// Takes requests.
+    Ready {
+        /// When it was created.
+        created: Timestamp,
+        /// When it became Ready.
+        since: Timestamp,
+    },
+    /// Ends its streams and takes no new ones.
+    Draining,
+}
+
+/// What is known of an engine's metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// Never scraped successfully.
+    Absent {
+        /// Why, in words.
+        reason: String,
+    },
+    /// The last good scrape is too old to plan on.
+    Stale {
+        /// Age of the last good scrape.
+        age_seconds: f64,
+        /// Why newer ones failed, in words.
+        reason: String,
+    },
+    /// Scraped lately.
+    Seen(EngineSample),
+}
+
+/// One scrape of one engine, summed over its served names. A field is `None` when the engine does not export it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineSample {
+    /// When it was scraped.
+    pub at: Timestamp,
+    /// Whether vLLM's metrics were there at all.
+    pub has_vllm_metrics: bool,
+    /// Requests in the running batch.
+    pub running: Option<f64>,
+    /// Requests that wait inside the engine.
+    pub waiting: Option<f64>,
+    /// Share of KV-cache blocks in use, 0 to 1.
+    pub kv_cache_usage: Option<f64>,
+    /// Finished requests since the engine started.
+    pub finished_total: Option<f64>,
+    /// Time to first token, in seconds.
+    pub ttft: Option<SumCount>,
+    /// Time between tokens, in seconds.
+    pub inter_token_latency: Option<SumCount>,
+}
+
+impl EngineSample {
+    /// A scrape that answered but held none of vLLM's metrics.
+    #[must_use]
+    pub fn without_vllm_metrics(at: Timestamp) -> Self {
+        Self {
+            at,
+            has_vllm_metrics: false,
+            running: None,
+            waiting: None,
+            kv_cache_usage: None,
+            finished_total: None,
+            ttft: None,
+            inter_token_latency: None,
+        }
+    }
+}
+
+/// Sum and count of a histogram since its process started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SumCount {
+    /// Sum of the observed values.
+    pub sum: f64,
+    /// Number of the observed values.
+    pub count: f64,
+}
+
+/// What is known of the routers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RouterFacts {
+    /// This model has no router, or none is configured.
+    NotConfigured,
+    /// One entry per router replica.
+    Replicas(Vec<RouterReplica>),
+}
+
+/// One router replica.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouterReplica {
+    /// Identity (`namespace/pod` in a cluster).
+    pub id: String,
+    /// What it said.
+    pub observation: RouterObservation,
+}
+
+/// What one router replica said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RouterObservation {
+    /// It did not answer lately.
+    Unreachable {
+        /// Why, in words.
+        reason: String,
+    },
+    /// It answered.
+    Seen(RouterSample),
+}
+
+/// One scrape of one router replica, for this model. A queue shared by several targets is split before it gets here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouterSample {
+    /// When it was scraped.
+    pub at: Timestamp,
+    /// Requests that wait for any engine.
+    pub queue_depth: f64,
+    /// Requests admitted since the router started.
+    pub received_total: f64,
+    /// What it sees of each engine, by engine id.
+    pub engines: BTreeMap<String, RouterEngineView>,
+}
+
+/// What one router replica sees of one engine.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RouterEngineView {
+    /// Requests sent to the engine and not ended.
+    pub in_flight: f64,
+    /// Time from admission to first token, in seconds.
+    pub ttft: Option<SumCount>,
+    /// Time between tokens, in seconds.
+    pub inter_token_latency: Option<SumCount>,
+}
