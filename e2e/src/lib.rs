@@ -1,1 +1,2 @@
 //! End-to-end harness, tests on a real control plane, demo.
+pub mod cluster;

@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::cluster::{conditions, progress, replicas};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::hpa::{fill, is_valid};
+use super::load::Clients;
+use super::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, Stack, served};
+
+/// Within this time of the loss of Prometheus the HPA names the error: maxAge of the rules (30 s), a collection, a sync.
+const NAMED_WITHIN: Duration = Duration::from_secs(45);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_prometheus_an_hpa_holds_and_says_so_while_an_engine_autoscaler_works_on() -> Result<()> {
+    stack::alone("outage", async |stack| {
+        let control = control_run(stack).await?;
+        progress("outage", &format!("control run: one engine wanted {:.1} s after the load", control.as_secs_f64()));
+
+        let hpa = stack.hpa("hpa");
+        let engines = stack.engines("hpa");
+        let clients = Clients::start(&stack.router, &served("hpa"), CLIENTS)?;
+        fill(stack, "hpa", Instant::now()).await?;
+        stack.monitoring.stop().await?;
+        let lost = Instant::now();
+        clients.stop().await.expect_no_failure(CLIENTS)?;
+
+        let working = engine_autoscaler_works(stack);
+        let holding = async {
+            let named = hpa.wait(lost, NAMED_WITHIN, "an error that names the rule", names_the_error).await?;
+            progress("outage", &format!("named after {:.1} s: {}", (named.at - lost).as_secs_f64(), scaling_active(&named.object)));
+            // Well beyond the time in which the control run fell.
+            tokio::time::sleep_until(lost + NAMED_WITHIN.max(control * 2)).await;
+            anyhow::Ok(())
+        };
+        let (working, holding) = tokio::join!(working, holding);
+        holding?;
+        working.context("the EngineAutoscaler while Prometheus is gone")?;
+
+        let recovered = Instant::now();
+        for state in engines.since(lost) {
+            ensure!(replicas(&state.object).0 == MOST, "the HPA fell to {} without metrics", replicas(&state.object).0);
+        }
+        stack.monitoring.start().await?;
+        hpa.wait(recovered, PATIENCE, "valid metrics again", is_valid).await?;
+        let back = engines.wait(recovered, PATIENCE, "one engine wanted", |object| replicas(object).0 == 1).await?;
+        progress("outage", &format!("one engine wanted {:.1} s after the return of Prometheus", (back.at - recovered).as_secs_f64()));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_engines_unscrapable_an_engine_autoscaler_holds_and_says_so() -> Result<()> {
+    stack::alone("unscrapable", async |stack| {
+        let (engines, autoscaler) = (stack.engines("eas"), stack.engine_autoscaler("eas"));
+        let start = Instant::now();
+        let clients = Clients::start(&stack.router, &served("eas"), CLIENTS)?;
+        let enough = engines.wait(start, PATIENCE, "enough engines ready", |object| replicas(object).1 >= MOST - 1).await?;
+        let held = replicas(&enough.object).0;
+        clients.stop().await.expect_no_failure(CLIENTS)?;
+
+        // The port that pods announce is what everyone scrapes; nothing listens on this one.
+        let selector = format!("model=eas,app.kubernetes.io/instance={}", stack::RELEASE);
+        let annotate = ["annotate", "pods", "-n", NAMESPACE, "-l", &selector, "--overwrite", "vllm-prod-stack.io/port=9"];
+        stack.cluster.kubectl(&annotate).await?;
+        let blind = Instant::now();
+        let says_so = |object: &Value| condition(object, "MetricsAvailable").is_some_and(|(status, ..)| status == "False");
+        let said = autoscaler.wait(blind, PATIENCE, "MetricsAvailable=False", says_so).await?;
+        progress("unscrapable", &format!("{:?}", condition(&said.object, "MetricsAvailable")));
+        let at_loss = engines.latest().map(|object| replicas(&object).0).context("the Deployment is there")?;
+        // Three times the stabilisation of this EngineAutoscaler.
+        tokio::time::sleep_until(blind + Duration::from_secs(30)).await;
+        for state in engines.since(said.at) {
+            ensure!(replicas(&state.object).0 >= at_loss.min(held), "fell to {} while blind", replicas(&state.object).0);
+        }
+
+        let selector = selector.as_str();
+        stack.cluster.kubectl(&["annotate", "pods", "-n", NAMESPACE, "-l", selector, "vllm-prod-stack.io/port-"]).await?;
+        let seeing = Instant::now();
+        engines.wait(seeing, PATIENCE, "one engine wanted", |object| replicas(object).0 == 1).await.map(drop)
+    })
+    .await
+}
+
+/// Without a fault: how long after the load the HPA wants one engine.
+async fn control_run(stack: &Stack) -> Result<Duration> {
+    let engines = stack.engines("hpa");
+    let clients = Clients::start(&stack.router, &served("hpa"), CLIENTS)?;
+    fill(stack, "hpa", Instant::now()).await?;
+    clients.stop().await.expect_no_failure(CLIENTS)?;
+    let stop = Instant::now();
+    let back = engines.wait(stop, PATIENCE, "one engine wanted", |object| replicas(object).0 == 1).await?;
+    Ok(back.at - stop)
+}
+
+async fn engine_autoscaler_works(stack: &Stack) -> Result<()> {
+    let engines = stack.engines("eas");
+    let start = Instant::now();
+    let clients = Clients::start(&stack.router, &served("eas"), CLIENTS)?;
+    engines.wait(start, PATIENCE, "enough engines ready", |object| replicas(object).1 >= MOST - 1).await?;
+    clients.stop().await.expect_no_failure(CLIENTS)?;
+    engines.wait(Instant::now(), PATIENCE, "one engine wanted", |object| replicas(object).0 == 1).await.map(drop)
+}
+
+fn condition(object: &Value, kind: &str) -> Option<(String, String, String)> {
+    let found = conditions(object).into_iter().find(|(name, ..)| name == kind)?;
+    Some((found.1, found.2, found.3))
+}
+
+fn scaling_active(hpa: &Value) -> String {
+    condition(hpa, "ScalingActive").map_or_else(|| "no ScalingActive".to_owned(), |(status, reason, message)| format!("{status} {reason}: {message}"))
+}
+
+/// The message is the adapter's own: which rule, and why.
+fn names_the_error(hpa: &Value) -> bool {
+    condition(hpa, "ScalingActive").is_some_and(|(status, _, message)| status == "False" && message.contains("vllm_num_requests"))
+}

@@ -1,0 +1,161 @@
+//! The release that the tests share, and who may use it when.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use e2e::cluster::{Cluster, History, Monitoring, Release};
+use serde_json::Value;
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+/// Name of the release.
+pub const RELEASE: &str = "stack";
+/// Its namespace.
+pub const NAMESPACE: &str = "e2e-stack";
+/// Most engines of any model.
+pub const MOST: u64 = 4;
+/// Clients that keep [`MOST`] engines busy: three of four sequences each.
+pub const CLIENTS: usize = 12;
+
+/// One Deployment for each way to scale; four sequences an engine, so that a few clients are a crowd.
+pub const VALUES: &str = include_str!("values.yaml");
+
+static TURN: std::sync::LazyLock<Arc<RwLock<()>>> = std::sync::LazyLock::new(Arc::default);
+static INSTALLED: Mutex<Installation> = Mutex::const_new(Installation { release: Weak::new(), failure: None });
+
+struct Installation {
+    release: Weak<Uninstall>,
+    failure: Option<String>,
+}
+
+/// Uninstalls the release when the last test that uses it has ended.
+struct Uninstall;
+
+impl Drop for Uninstall {
+    fn drop(&mut self) {
+        let uninstall = |program: &str, arguments: &[&str]| {
+            let kubeconfig = std::env::var_os("E2E_KUBECONFIG").unwrap_or_default();
+            let output = std::process::Command::new(program).args(arguments).env("KUBECONFIG", kubeconfig).output();
+            if let Err(error) = output {
+                eprintln!("{program} {arguments:?}: {error}");
+            }
+        };
+        uninstall("helm", &["uninstall", RELEASE, "-n", NAMESPACE]);
+        uninstall("kubectl", &["delete", "namespace", NAMESPACE, "e2e-monitoring", "--wait=false"]);
+        uninstall("kubectl", &["delete", "clusterrole,clusterrolebinding", "e2e-prometheus"]);
+    }
+}
+
+enum Turn {
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+/// The installed stack in the hands of one test. Prints what the cluster says if that test fails.
+pub struct Stack {
+    pub cluster: Arc<Cluster>,
+    pub release: Release,
+    pub monitoring: Monitoring,
+    /// Base URL of the router.
+    pub router: String,
+    _installed: Arc<Uninstall>,
+    _turn: Turn,
+}
+
+/// Runs a test with the stack; others may run at the same time.
+pub async fn shared(test: &str, body: impl AsyncFnOnce(&Stack) -> Result<()>) -> Result<()> {
+    let turn = Turn::Shared { _guard: Arc::clone(&TURN).read_owned().await };
+    run(test, turn, body).await
+}
+
+/// Runs a test with the stack while no other test does.
+pub async fn alone(test: &str, body: impl AsyncFnOnce(&Stack) -> Result<()>) -> Result<()> {
+    let turn = Turn::Alone { _guard: Arc::clone(&TURN).write_owned().await };
+    run(test, turn, body).await
+}
+
+async fn run(test: &str, turn: Turn, body: impl AsyncFnOnce(&Stack) -> Result<()>) -> Result<()> {
+    let Some(cluster) = Cluster::connect(test).await? else { return Ok(()) };
+    let stack = Stack::open(Arc::new(cluster), turn).await?;
+    let outcome = body(&stack).await;
+    if outcome.is_err() {
+        stack.release.print_diagnostics().await;
+    }
+    outcome
+}
+
+impl Stack {
+    async fn open(cluster: Arc<Cluster>, turn: Turn) -> Result<Self> {
+        let mut installation = INSTALLED.lock().await;
+        if let Some(failure) = &installation.failure {
+            bail!("the stack was not installed: {failure}");
+        }
+        let installed = match installation.release.upgrade() {
+            Some(installed) => installed,
+            None => match install(&cluster).await {
+                Ok(()) => Arc::new(Uninstall),
+                Err(error) => {
+                    installation.failure = Some(format!("{error:#}"));
+                    return Err(error);
+                }
+            },
+        };
+        installation.release = Arc::downgrade(&installed);
+        drop(installation);
+        let router = cluster.node_port(NAMESPACE, &format!("{RELEASE}-router-service")).await?;
+        Ok(Self {
+            release: Release::installed(&cluster, RELEASE, NAMESPACE)?,
+            monitoring: Monitoring::installed(&cluster),
+            cluster,
+            router,
+            _installed: installed,
+            _turn: turn,
+        })
+    }
+
+    /// Every state of a model's engine Deployment from now on.
+    pub fn engines(&self, model: &str) -> History {
+        self.cluster.watch(&self.release.deployments(), &deployment(model))
+    }
+
+    /// Every state of a model's HPA from now on.
+    pub fn hpa(&self, model: &str) -> History {
+        self.cluster.watch(&self.release.hpas(), &format!("{RELEASE}-{model}"))
+    }
+
+    /// Every state of a model's EngineAutoscaler from now on.
+    pub fn engine_autoscaler(&self, model: &str) -> History {
+        self.cluster.watch(&self.release.engine_autoscalers(), &format!("{RELEASE}-{model}"))
+    }
+
+    /// Messages of the events about an object, oldest first.
+    pub async fn events(&self, kind: &str, model: &str) -> Result<Vec<(String, String)>> {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/events");
+        let list = self.cluster.get(&path).await?;
+        let items = list["items"].as_array().context("a list has items")?;
+        let about = items.iter().filter(|event| {
+            event["involvedObject"]["kind"] == kind && event["involvedObject"]["name"] == format!("{RELEASE}-{model}")
+        });
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(about.map(|event| (text(&event["reason"]), text(&event["message"]))).collect())
+    }
+}
+
+/// Name of the Deployment of a model's engines.
+pub fn deployment(model: &str) -> String {
+    format!("{RELEASE}-{model}-deployment-vllm")
+}
+
+/// Name that clients send for a model.
+pub fn served(model: &str) -> String {
+    format!("e2e/{model}")
+}
+
+/// How long a test waits for what should take seconds; the machine may be busy with much else.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn install(cluster: &Arc<Cluster>) -> Result<()> {
+    Monitoring::install(cluster).await?;
+    Release::install(cluster, RELEASE, NAMESPACE, VALUES).await?;
+    Ok(())
+}
