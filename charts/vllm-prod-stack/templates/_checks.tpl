@@ -15,6 +15,9 @@
 {{- if lt (int $drain.gracePeriodSeconds) (add 30 $drain.preStopSeconds | int) -}}
 {{- fail (printf "servingEngineSpec.drain.gracePeriodSeconds: %d leaves no time to finish requests; use at least preStopSeconds + 30 = %d" (int $drain.gracePeriodSeconds) (add 30 $drain.preStopSeconds)) -}}
 {{- end -}}
+{{- if and (eq (.Values.routerSpec.serviceDiscovery | default "k8s") "static") (not .Values.routerSpec.staticBackends) -}}
+{{- fail "routerSpec.staticBackends: serviceDiscovery static needs the engines' URLs, e.g. http://10.0.0.7:8000,http://10.0.0.8:8000" -}}
+{{- end -}}
 {{- include "checks.notimplemented" . -}}
 {{- end -}}
 

@@ -6,8 +6,57 @@ process:
   logFormat: {{ .Values.process.logFormat }}
 {{- end -}}
 
+{{/* Where the router finds engines: the pods of this release, or a fixed list. */}}
+{{- define "router.engines" -}}
+engines:
+  {{- if eq (.Values.routerSpec.serviceDiscovery | default "k8s") "static" }}
+  static:
+    {{- range splitList "," .Values.routerSpec.staticBackends }}
+    - {{ . | trim | quote }}
+    {{- end }}
+  {{- else }}
+  kubernetes:
+    namespace: {{ .Release.Namespace }}
+    release: {{ .Release.Name }}
+  {{- end }}
+{{- end -}}
+
 {{- define "router.config" -}}
+{{- $spec := .Values.routerSpec -}}
 {{ include "config.process" . }}
+{{ include "router.engines" . }}
+listen: 0.0.0.0:{{ $spec.containerPort | int }}
+{{- range $key := list "workers" "maxBodyBytes" "maxInFlightPerEngine" }}
+{{- with index $spec $key }}
+{{ $key }}: {{ include "engine.number" . }}
+{{- end }}
+{{- end }}
+{{- range $key := list "queue" "retry" "upstream" }}
+{{- with index $spec $key }}
+{{ $key }}:
+  {{- range $name, $value := . }}
+  {{ $name }}: {{ include "engine.number" $value }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- $objectives := include "objective.byserved" . | fromJson }}
+{{- $served := dict }}
+{{- range $model := (include "engine.models" . | fromJson).models }}
+{{- $_ := set $served (include "engine.served" (dict "root" $ "model" $model)) true }}
+{{- end }}
+{{- with $served }}
+# Requests for these are held while there is no engine.
+models:
+  {{- range $name, $_ := . }}
+  {{- $ttft := dig $name "ttft" "" $objectives }}
+  {{ $name | quote }}: {{ if $ttft }}{objective: {ttft: {{ $ttft }}}}{{ else }}{}{{ end }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What the router reads once, at its start; the rest it takes over while it runs. */}}
+{{- define "router.restart" -}}
+{{ include "config.process" . }} {{ include "router.engines" . }} {{ .Values.routerSpec.workers }}
 {{- end -}}
 
 {{- define "adapter.config" -}}
@@ -22,3 +71,6 @@ process:
 {{- define "adapter.metricnames" -}}
 vllm_num_requests_waiting, vllm_num_requests_running, vllm_requests_per_second, vllm_prompt_tokens_per_second, vllm_generation_tokens_per_second, router_queue_depth, vllm_kv_cache_usage_perc, vllm_ttft_seconds_p95, vllm_inter_token_latency_seconds_p95, engine_desired_replicas, engine_forecast_requests_per_second
 {{- end -}}
+
+{{- define "adapter.restart" -}}{{ include "adapter.config" . }}{{- end -}}
+{{- define "autoscaler.restart" -}}{{ include "autoscaler.config" . }}{{- end -}}

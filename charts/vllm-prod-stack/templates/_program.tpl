@@ -9,6 +9,8 @@ Takes a dict:
   args       command line, program first
   ports      container ports besides the admin port
   grace      terminationGracePeriodSeconds
+  config     its configuration file
+  restart    the parts of it that a running program does not take over
 */}}
 {{- define "program.workload" -}}
 {{- $root := .root -}}
@@ -41,7 +43,8 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
-        vllm-prod-stack.io/config-checksum: {{ .config | sha256sum }}
+        # Of what the program reads only at its start; the rest of its configuration it takes over as it changes.
+        vllm-prod-stack.io/restart-checksum: {{ .restart | sha256sum | trunc 16 | quote }}
         {{- if $root.Values.metrics.annotations }}
         prometheus.io/scrape: "true"
         prometheus.io/port: "9100"
