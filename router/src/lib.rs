@@ -1,1 +1,4 @@
-//! OpenAI-compatible reverse proxy over LLM engines.
+//! The router: an OpenAI-compatible reverse proxy over all engines and models.
+pub mod args;
+pub mod config;
+pub mod engine_url;
