@@ -11,7 +11,7 @@ process:
 engines:
   {{- if eq (.Values.routerSpec.serviceDiscovery | default "k8s") "static" }}
   static:
-    {{- range splitList "," .Values.routerSpec.staticBackends }}
+    {{- range splitList "," (.Values.routerSpec.staticBackends | default "") }}
     - {{ . | trim | quote }}
     {{- end }}
   {{- else }}
@@ -59,18 +59,63 @@ models:
 {{ include "config.process" . }} {{ include "router.engines" . }} {{ .Values.routerSpec.workers }}
 {{- end -}}
 
-{{- define "adapter.config" -}}
+{{/* What the adapter reads once, at its start. */}}
+{{- define "adapter.restart" -}}
+{{- $name := include "adapter.fullname" . -}}
 {{ include "config.process" . }}
+server:
+  address: 0.0.0.0:6443
+  authentication: kubernetes
+  certificate:
+    {{- if .Values.adapter.certificate.secretName }}
+    files: {certificate: /etc/serving-cert/tls.crt, key: /etc/serving-cert/tls.key}
+    {{- else }}
+    selfManaged: {namespace: {{ .Release.Namespace }}, secret: {{ $name }}-serving-cert, service: {{ $name }}}
+    {{- end }}
+  {{- if and (include "adapter.apiservice.created" .) (not .Values.adapter.certificate.secretName) }}
+  # caBundle of these is the adapter's to fill in
+  apiServices: [v1beta1.external.metrics.k8s.io]
+  {{- end }}
+{{- range $key := list "sources" "direct" }}
+{{- with index $.Values.adapter $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "adapter.config" -}}
+{{ include "adapter.restart" . }}
+{{- if .Values.prometheus.url }}
+prometheus:
+  {{- toYaml .Values.prometheus | nindent 2 }}
+{{- end }}
+{{- with .Values.adapter.timing }}
+timing:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+defaultRules: {{ .Values.adapter.defaultRules }}
+{{- with .Values.adapter.rules }}
+rules:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "autoscaler.config" -}}
 {{ include "config.process" . }}
 {{- end -}}
 
-{{/* Names of the external metrics that are served. */}}
+{{/* Names of the external metrics that are served, as JSON list: the default rules and the user's. */}}
 {{- define "adapter.metricnames" -}}
-vllm_num_requests_waiting, vllm_num_requests_running, vllm_requests_per_second, vllm_prompt_tokens_per_second, vllm_generation_tokens_per_second, router_queue_depth, vllm_kv_cache_usage_perc, vllm_ttft_seconds_p95, vllm_inter_token_latency_seconds_p95, engine_desired_replicas, engine_forecast_requests_per_second
+{{- $names := list -}}
+{{- if .Values.adapter.defaultRules -}}
+{{- $names = list "vllm_num_requests_waiting" "vllm_num_requests_running" "vllm_requests_per_second"
+      "vllm_prompt_tokens_per_second" "vllm_generation_tokens_per_second" "router_queue_depth" "vllm_kv_cache_usage_perc"
+      "vllm_ttft_seconds_p95" "vllm_inter_token_latency_seconds_p95" "engine_desired_replicas"
+      "engine_forecast_requests_per_second" -}}
+{{- end -}}
+{{- range .Values.adapter.rules }}{{- $names = append $names .name }}{{- end -}}
+{{ uniq $names | toJson }}
 {{- end -}}
 
-{{- define "adapter.restart" -}}{{ include "adapter.config" . }}{{- end -}}
 {{- define "autoscaler.restart" -}}{{ include "autoscaler.config" . }}{{- end -}}

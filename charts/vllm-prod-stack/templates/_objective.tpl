@@ -5,11 +5,14 @@
 {{ mergeOverwrite (deepCopy (.root.Values.objective | default dict)) (.model.objective | default dict) | toJson }}
 {{- end -}}
 
-{{/* A duration such as 1s, 50ms, 1.5s or 2m in milliseconds. */}}
+{{/* A duration such as 1s, 50ms, 1.5s or 1h30m in milliseconds. */}}
 {{- define "objective.milliseconds" -}}
-{{- $number := regexFind "^[0-9.]+" . | float64 -}}
-{{- $unit := regexFind "[a-z]+$" . -}}
-{{ mulf $number (get (dict "ms" 1.0 "s" 1000.0 "m" 60000.0 "h" 3600000.0) $unit) }}
+{{- $units := dict "ms" 1.0 "s" 1000.0 "m" 60000.0 "h" 3600000.0 -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+(ms|[smh])" . -1 -}}
+{{- $sum = addf $sum (mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{ $sum }}
 {{- end -}}
 
 {{/* The stricter of two objectives, as JSON. Takes a, b (maps). */}}

@@ -9,6 +9,7 @@ Takes a dict:
   args       command line, program first
   ports      container ports besides the admin port
   grace      terminationGracePeriodSeconds
+  volumes, mounts  of the program, besides those of spec (optional)
   config     its configuration file
   restart    the parts of it that a running program does not take over
 */}}
@@ -60,7 +61,7 @@ spec:
       volumes:
         - name: config
           configMap: {name: {{ .name }}}
-        {{- with $spec.extraVolumes }}
+        {{- with concat (.volumes | default list) ($spec.extraVolumes | default list) }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
 ---
@@ -189,7 +190,7 @@ topologySpreadConstraints:
   {{- include "program.security" . | nindent 2 }}
   volumeMounts:
     - {name: config, mountPath: /etc/vllm-prod-stack, readOnly: true}
-    {{- with .spec.extraVolumeMounts }}
+    {{- with concat (.mounts | default list) (.spec.extraVolumeMounts | default list) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}
