@@ -138,6 +138,8 @@ class PodSecurity(unittest.TestCase):
             objects = render_file(file)
             for workload in objects.programs() + objects.kind("Job"):
                 self.assert_restricted(pod(workload), f"{file.name}: {workload['metadata']['name']}")
+            for test in objects.kind("Pod"):
+                self.assert_restricted(test, f"{file.name}: {test['metadata']['name']}")
 
     def test_emulated_engines_are_restricted(self):
         for engine in render_file(EMULATOR_VALUES).engines():

@@ -31,6 +31,8 @@ BAD_VALUES = [
     ("Ray", with_model(raySpec={"enabled": True}), ["modelSpec[0].raySpec.enabled"]),
     ("a cache server and adapters, all of them at once", {"cacheserverSpec": {"enabled": True}, "loraAdapters": [{"name": "sql"}], "prometheus-adapter": {"enabled": True}}, ["cacheserverSpec.enabled", "loraAdapters (sql", "prometheus-adapter.enabled"]),
     ("a rule with two sources", {"adapter": {"rules": [{"name": "x", "promql": "up", "measure": {"metrics": ["a"], "component": "router", "aggregate": "sum"}}]}}, ["/adapter/rules/0", "oneOf"]),
+    ("a rule in PromQL without Prometheus", {"adapter": {"rules": [{"name": "x", "promql": "up"}]}}, ["adapter.rules[0].promql", "set it, or write the rule as measure"]),
+    ("a backup that does not exist", {"adapter": {"sources": {"backup": True}}}, ["adapter.sources", "prometheus.url is empty"]),
     ("a Prometheus without scheme", {"prometheus": {"url": "prometheus:9090"}}, ["/prometheus/url", "does not match pattern"]),
 ]
 

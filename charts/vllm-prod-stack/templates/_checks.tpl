@@ -15,6 +15,16 @@
 {{- if lt (int $drain.gracePeriodSeconds) (add 30 $drain.preStopSeconds | int) -}}
 {{- fail (printf "servingEngineSpec.drain.gracePeriodSeconds: %d leaves no time to finish requests; use at least preStopSeconds + 30 = %d" (int $drain.gracePeriodSeconds) (add 30 $drain.preStopSeconds)) -}}
 {{- end -}}
+{{- if not .Values.prometheus.url -}}
+{{- range $i, $rule := .Values.adapter.rules -}}
+{{- if $rule.promql -}}
+{{- fail (printf "adapter.rules[%d].promql: rule %q needs prometheus.url; set it, or write the rule as measure" $i $rule.name) -}}
+{{- end -}}
+{{- end -}}
+{{- if or (eq .Values.adapter.sources.primary "prometheus") .Values.adapter.sources.backup -}}
+{{- fail "adapter.sources: names Prometheus, and prometheus.url is empty; set it, or use {primary: auto, backup: false}" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq (.Values.routerSpec.serviceDiscovery | default "k8s") "static") (not .Values.routerSpec.staticBackends) -}}
 {{- fail "routerSpec.staticBackends: serviceDiscovery static needs the engines' URLs, e.g. http://10.0.0.7:8000,http://10.0.0.8:8000" -}}
 {{- end -}}
