@@ -135,7 +135,7 @@ ROWS = [
               (f"sum by (reason) (rate(router_upstream_errors_total{{{ROUTER}}}[1m])) or vector(0)", "failed {{reason}}"),
               (f"sum by (reason) (rate(router_retries_total{{{ROUTER}}}[1m])) or vector(0)", "retried {{reason}}"), minimum=0),
         panel("Failed collections of the adapter", "ops", "By rule; the last good value answers meanwhile, for 30 s.",
-              (f'sum by (rule) (rate(adapter_rule_collections_total{{{SCALER},outcome!="ok"}}[1m])) or vector(0)', "{{rule}}"), minimum=0),
+              (f'sum by (rule) (rate(adapter_rule_collections_total{{{SCALER},outcome!="good"}}[1m])) or vector(0)', "{{rule}}"), minimum=0),
     ]),
 ]
 

@@ -54,6 +54,14 @@ def refusal(values):
     return result.stderr
 
 
+def notes(values=None):
+    """What an install prints."""
+    result = helm("install", RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=client", "--values", "-", text=json.dumps(values or {}))
+    if result.returncode != 0:
+        raise AssertionError(result.stderr)
+    return result.stdout.split("\nNOTES:\n", 1)[1]
+
+
 class Objects(list):
     """Rendered objects."""
 

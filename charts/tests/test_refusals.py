@@ -1,8 +1,9 @@
 """Bad values: the error names the place and the fix."""
 
+import json
 import unittest
 
-from chart import model, refusal, with_model
+from chart import CHART, model, notes, refusal, with_model
 
 SCALED = {"kind": "EngineAutoscaler", "maxReplicas": 4}
 
@@ -35,6 +36,51 @@ BAD_VALUES = [
     ("a backup that does not exist", {"adapter": {"sources": {"backup": True}}}, ["adapter.sources", "prometheus.url is empty"]),
     ("a Prometheus without scheme", {"prometheus": {"url": "prometheus:9090"}}, ["/prometheus/url", "does not match pattern"]),
 ]
+
+
+# keys of production-stack that are refused when they are switched on, with what switches them on
+REFUSED = {
+    "routerSpec": {"ingress": {"enabled": True}, "autoscaling": {"enabled": True}, "route": {"main": {"enabled": True}},
+                   "serviceMonitor": {"enabled": True}},
+    "servingEngineSpec": {"vllmApiKey": "key", "serviceMonitor": {"enabled": True}},
+    "modelSpec": {"keda": {"enabled": True}, "raySpec": {"enabled": True}, "lmcacheConfig": {"enabled": True}, "enableLoRA": True,
+                  "chatTemplate": "x", "chatTemplateConfigMap": "x", "requestGPUMem": "1", "requestGPUMemPercentage": 1,
+                  "requestGPUCores": 1, "limitGPUMem": 1, "limitGPUMemPercentage": 1, "limitGPUCores": 1},
+    "": {"cacheserverSpec": {"enabled": True}, "loraAdapters": [{"name": "x"}], "loraController": {"enableLoraController": True},
+         "sharedPvcStorage": {"enabled": True}, "kube-prometheus-stack": {"enabled": True}, "prometheus-adapter": {"enabled": True}},
+}
+
+
+def described(word):
+    """Keys whose description in the schema begins with a word, by the object they stand in."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    places = {"": schema, "routerSpec": schema["properties"]["routerSpec"],
+              "servingEngineSpec": schema["properties"]["servingEngineSpec"], "modelSpec": schema["$defs"]["model"],
+              "vllmConfig": schema["$defs"]["model"]["properties"]["vllmConfig"]}
+    return {place: {key for key, node in where["properties"].items() if node.get("description", "").startswith(word)}
+            for place, where in places.items()}
+
+
+class NotImplemented(unittest.TestCase):
+    def test_every_key_that_the_schema_calls_refused_is_refused_by_name(self):
+        for place, keys in described("Not implemented").items():
+            if not keys:
+                continue
+            values = REFUSED[place]
+            self.assertEqual(set(values), keys, place)
+            whole = {"": values, "modelSpec": with_model(**values)}.get(place, {place: values})
+            message = refusal(whole)
+            for key in keys:
+                self.assertIn(key, message)
+
+    def test_every_key_that_the_schema_calls_ineffective_is_named_in_the_notes(self):
+        keys = described("Accepted for")
+        values = {"servingEngineSpec": {"modelSpec": [model(vllmConfig=dict.fromkeys(keys["vllmConfig"], "1"))],
+                                        **dict.fromkeys(keys["servingEngineSpec"], {"x": "y"})},
+                  "routerSpec": dict.fromkeys(keys["routerSpec"], "x")}
+        text = notes(values)
+        for key in set().union(*keys.values()):
+            self.assertRegex(text, rf"\.{key}\b")
 
 
 class Refusals(unittest.TestCase):

@@ -8,17 +8,10 @@ import unittest
 
 import yaml
 
-from chart import CHART, EMULATOR_VALUES, NAMESPACE, RELEASE, REPOSITORY, helm, render, render_file, values_files, with_model
+from chart import CHART, EMULATOR_VALUES, NAMESPACE, RELEASE, REPOSITORY, helm, notes, render, render_file, values_files, with_model
 
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 DASHBOARDS = REPOSITORY / "dashboards"
-
-
-def notes(*arguments):
-    result = helm("install", RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=client", *arguments)
-    if result.returncode != 0:
-        raise AssertionError(result.stderr)
-    return result.stdout.split("\nNOTES:\n", 1)[1]
 
 
 class Notes(unittest.TestCase):
@@ -32,18 +25,16 @@ class Notes(unittest.TestCase):
         render(yaml.safe_load("servingEngineSpec:" + text))
 
     def test_every_production_stack_key_without_effect_is_named(self):
-        text = notes("--values", CHART / "ci" / "production-stack-values.yaml")
+        text = notes(yaml.safe_load((CHART / "ci" / "production-stack-values.yaml").read_text()))
         for key in ("routerSpec.routingLogic", "routerSpec.repository", "servingEngineSpec.modelSpec[1].vllmConfig.v1"):
             self.assertIn(key, text)
 
     def test_a_volume_for_one_node_under_several_engines_is_pointed_out(self):
-        text = notes("--set", "servingEngineSpec.modelSpec[0].name=m,servingEngineSpec.modelSpec[0].repository=r,"
-                     "servingEngineSpec.modelSpec[0].modelURL=u,servingEngineSpec.modelSpec[0].replicaCount=2,"
-                     "servingEngineSpec.modelSpec[0].pvcStorage=1Gi")
+        text = notes(with_model(replicaCount=2, pvcStorage="1Gi"))
         self.assertIn("ReadWriteMany", text)
 
     def test_without_registration_the_notes_say_that_hpas_see_nothing(self):
-        self.assertIn("adapter.apiService.create=false", notes("--set", "adapter.apiService.create=false"))
+        self.assertIn("adapter.apiService.create=false", notes({"adapter": {"apiService": {"create": False}}}))
 
 
 class Release(unittest.TestCase):

@@ -87,6 +87,12 @@
 {{- end -}}
 {{- if $v.servingEngineSpec.vllmApiKey -}}{{- $refused = append $refused "servingEngineSpec.vllmApiKey (router and autoscaler cannot read /v1/models of engines behind a key yet)" -}}{{- end -}}
 {{- if dig "ingress" "enabled" false $v.routerSpec -}}{{- $refused = append $refused "routerSpec.ingress.enabled (write the Ingress under extraObjects)" -}}{{- end -}}
+{{- range $name, $route := $v.routerSpec.route -}}
+{{- if dig "enabled" true $route -}}{{- $refused = append $refused (printf "routerSpec.route.%s.enabled (write the HTTPRoute under extraObjects)" $name) -}}{{- end -}}
+{{- end -}}
+{{- range $part := list "servingEngineSpec" "routerSpec" -}}
+{{- if dig "serviceMonitor" "enabled" false (index $v $part) -}}{{- $refused = append $refused (printf "%s.serviceMonitor.enabled (use metrics.podMonitor.enabled)" $part) -}}{{- end -}}
+{{- end -}}
 {{- if dig "autoscaling" "enabled" false $v.routerSpec -}}{{- $refused = append $refused "routerSpec.autoscaling.enabled (set routerSpec.replicaCount)" -}}{{- end -}}
 {{- range $i, $model := $v.servingEngineSpec.modelSpec -}}
 {{- if ne (dig "enabled" true $model) false -}}
@@ -112,13 +118,14 @@
 {{- define "checks.ignored" -}}
 {{- $keys := list -}}
 {{- $router := .Values.routerSpec -}}
-{{- range $key := list "routingLogic" "sessionKey" "prefixMinMatchLength" "rootPath" "extraArgs" "engineScrapeInterval" "requestStatsWindow" "otel" "lmcacheConfig" "lmcacheControllerPort" "lmcacheControllerReplyPort" "lmcacheControllerHeartbeatPort" "route" "ingress" "autoscaling" "serviceMonitor" "hf_token" "vllmApiKey" "labels" "k8sServiceDiscoveryType" "startupProbe" "livenessProbe" "readinessProbe" "securityContext" "containerSecurityContext" "nodeSelectorTerms" -}}
+{{- range $key := list "routingLogic" "sessionKey" "prefixMinMatchLength" "rootPath" "extraArgs" "extraPorts" "engineScrapeInterval"
+      "requestStatsWindow" "otel" "lmcacheConfig" "lmcacheControllerPort" "lmcacheControllerReplyPort"
+      "lmcacheControllerHeartbeatPort" "hf_token" "vllmApiKey" "k8sServiceDiscoveryType" "startupProbe" "livenessProbe"
+      "readinessProbe" "securityContext" "containerSecurityContext" -}}
 {{- if index $router $key -}}{{- $keys = append $keys (printf "routerSpec.%s" $key) -}}{{- end -}}
 {{- end -}}
 {{- if contains "lmstack-router" ($router.repository | default "") -}}{{- $keys = append $keys "routerSpec.repository (that image holds another router)" -}}{{- end -}}
-{{- range $key := list "configs" "sidecar" "serviceMonitor" -}}
-{{- if index $.Values.servingEngineSpec $key -}}{{- $keys = append $keys (printf "servingEngineSpec.%s" $key) -}}{{- end -}}
-{{- end -}}
+{{- if .Values.servingEngineSpec.sidecar -}}{{- $keys = append $keys "servingEngineSpec.sidecar" -}}{{- end -}}
 {{- range $i, $model := .Values.servingEngineSpec.modelSpec -}}
 {{- range $key := list "v0" "v1" "prometheusMultiprocDir" -}}
 {{- if hasKey ($model.vllmConfig | default dict) $key -}}{{- $keys = append $keys (printf "servingEngineSpec.modelSpec[%d].vllmConfig.%s" $i $key) -}}{{- end -}}

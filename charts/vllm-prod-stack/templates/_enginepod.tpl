@@ -9,12 +9,9 @@ serviceAccountName: {{ . }}
 automountServiceAccountToken: {{ if $model.serviceAccountName }}true{{ else }}false{{ end }}
 terminationGracePeriodSeconds: {{ include "engine.grace" . }}
 enableServiceLinks: false
-{{- $secrets := .root.Values.imagePullSecrets | default list }}
+{{- $secrets := $model.imagePullSecrets | default list }}
 {{- with $model.imagePullSecret }}{{- $secrets = append $secrets (dict "name" .) }}{{- end }}
-{{- with concat $secrets ($model.imagePullSecrets | default list) }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "stack.pullsecrets" (dict "root" .root "more" $secrets) }}
 {{- with $model.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -37,7 +34,7 @@ nodeName: {{ . }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- include "engine.affinity" . }}
+{{- include "stack.affinity" (dict "affinity" $model.affinity "terms" $model.nodeSelectorTerms) }}
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: topology.kubernetes.io/zone
@@ -72,9 +69,15 @@ containers:
       {{- include "engine.args" . | nindent 6 }}
     env:
       {{- include "engine.env" . | nindent 6 }}
-    {{- with dig "envFromSecret" "name" "" $model }}
+    {{- $secret := dig "envFromSecret" "name" "" $model }}
+    {{- if or $secret $spec.configs }}
     envFrom:
-      - secretRef: {name: {{ . }}}
+      {{- if $spec.configs }}
+      - configMapRef: {name: {{ .root.Release.Name }}-configs}
+      {{- end }}
+      {{- if $secret }}
+      - secretRef: {name: {{ $secret }}}
+      {{- end }}
     {{- end }}
     ports:
       - {name: http, containerPort: {{ $spec.containerPort | int }}, protocol: TCP}
@@ -126,18 +129,4 @@ volumes:
 {{- $mounts = concat $mounts ($model.extraVolumeMounts | default list) -}}
 {{- $volumes = concat $volumes ($model.extraVolumes | default list) -}}
 {{ dict "mounts" $mounts "volumes" $volumes | toJson }}
-{{- end -}}
-
-{{/* The model's affinity; nodeSelectorTerms become its required node affinity. */}}
-{{- define "engine.affinity" -}}
-{{- $affinity := deepCopy (.model.affinity | default dict) -}}
-{{- with .model.nodeSelectorTerms -}}
-{{- $required := dict "nodeSelectorTerms" . -}}
-{{- $node := dict "nodeAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" $required) -}}
-{{- $affinity = mergeOverwrite $affinity $node -}}
-{{- end -}}
-{{- with $affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- end -}}

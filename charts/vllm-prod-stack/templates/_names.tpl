@@ -57,9 +57,24 @@ app.kubernetes.io/component: {{ .component }}
 {{ .Release.Namespace }}-{{ .Release.Name }}
 {{- end -}}
 
+{{/* Takes (dict "root" $ "more" <list of pull secrets>). */}}
 {{- define "stack.pullsecrets" -}}
-{{- with .Values.imagePullSecrets }}
+{{- with concat (.root.Values.imagePullSecrets | default list) (.more | default list) }}
 imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Affinity with required node terms in it. Takes (dict "affinity" <affinity> "terms" <nodeSelectorTerms>). */}}
+{{- define "stack.affinity" -}}
+{{- $affinity := deepCopy (.affinity | default dict) -}}
+{{- with .terms -}}
+{{- $required := dict "nodeSelectorTerms" . -}}
+{{- $node := dict "nodeAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" $required) -}}
+{{- $affinity = mergeOverwrite $affinity $node -}}
+{{- end -}}
+{{- with $affinity }}
+affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}

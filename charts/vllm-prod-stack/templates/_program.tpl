@@ -40,7 +40,7 @@ spec:
       labels:
         {{- include "stack.podlabels" $root | nindent 8 }}
         app.kubernetes.io/component: {{ .component }}
-        {{- with $spec.podLabels }}
+        {{- with merge (dict) ($spec.podLabels | default dict) ($spec.labels | default dict) }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
@@ -120,7 +120,7 @@ unhealthyPodEvictionPolicy: AlwaysAllow
 {{- $spec := .spec -}}
 serviceAccountName: {{ $spec.serviceAccountName | default .name }}
 automountServiceAccountToken: true
-{{- include "stack.pullsecrets" $root }}
+{{- include "stack.pullsecrets" (dict "root" $root "more" $spec.imagePullSecrets) }}
 terminationGracePeriodSeconds: {{ .grace }}
 enableServiceLinks: false
 securityContext:
@@ -140,10 +140,7 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $spec.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "stack.affinity" (dict "affinity" $spec.affinity "terms" $spec.nodeSelectorTerms) }}
 topologySpreadConstraints:
   {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
