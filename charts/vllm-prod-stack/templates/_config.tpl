@@ -103,6 +103,14 @@ rules:
 
 {{- define "autoscaler.config" -}}
 {{ include "config.process" . }}
+namespace: {{ .Release.Namespace }}
+release: {{ .Release.Name }}
+leaseName: {{ include "autoscaler.fullname" . }}
+{{- range $key := list "controlPeriod" "routerPeriod" "capacityPrior" }}
+{{- with index $.Values.autoscaler $key }}
+{{ $key }}: {{ include "engine.number" . }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Names of the external metrics that are served, as JSON list: the default rules and the user's. */}}
