@@ -1,0 +1,291 @@
+//! The configuration file of standalone mode: what is written, with its defaults. `validate` makes it usable.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use process::args::ProcessConfig;
+use process::config::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::command::CommandTemplate;
+
+/// Configuration of `autoscaler standalone`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct StandaloneConfig {
+    /// Logs and admin server; the admin address defaults to `127.0.0.1:9102`.
+    #[serde(default)]
+    pub process: ProcessConfig,
+    /// Folder for everything that must outlive a restart: what runs, what was learned, engines.json, logs.
+    /// Default: `$XDG_STATE_HOME/vllm-prod-stack`, or `~/.local/state/vllm-prod-stack`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
+    /// Time from one decision to the next; engines and router are scraped as often. 100ms to 1m.
+    #[serde(default = "default_control_period")]
+    pub control_period: Duration,
+    /// Ports that engines get, lowest free one first.
+    #[serde(default)]
+    pub ports: PortRange,
+    /// GPUs that engines may use, as `CUDA_VISIBLE_DEVICES` names them (numbers or UUIDs). Empty: GPUs are not managed.
+    #[serde(default)]
+    pub gpus: Vec<GpuName>,
+    /// The models and how their engines are started and scaled; at least one.
+    pub models: Vec<ModelConfig>,
+    /// The router in front of the engines.
+    #[serde(default)]
+    pub router: RouterConfig,
+    /// The metrics API beside them.
+    #[serde(default)]
+    pub adapter: AdapterConfig,
+    /// The web page.
+    #[serde(default)]
+    pub page: PageConfig,
+}
+
+/// A GPU as `CUDA_VISIBLE_DEVICES` names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum GpuName {
+    /// Its number.
+    Number(u32),
+    /// Its UUID.
+    Uuid(String),
+}
+
+/// A range of TCP ports, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PortRange {
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+}
+
+impl Default for PortRange {
+    // Below the range that Linux gives to outgoing connections (32768 and up), so that none of them takes a port first.
+    fn default() -> Self {
+        Self { first: 20_000, last: 20_999 }
+    }
+}
+
+/// One model and its engines.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ModelConfig {
+    /// Short name, used in engine ids, logs and metrics: lower-case letters, digits and `-`, at most 63.
+    pub name: String,
+    /// The name clients write into `model`. Default: `name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_model_name: Option<String>,
+    /// How an engine is started.
+    pub command: CommandTemplate,
+    /// Environment variables of the engines, beside those of this process.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Fewest engines, at least 1.
+    #[serde(default = "default_min_replicas")]
+    pub min_replicas: u32,
+    /// Most engines, at most 256.
+    pub max_replicas: u32,
+    /// GPUs of each engine. Default: 1 if `gpus` are given, else 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus_per_engine: Option<u32>,
+    /// Latency objective.
+    #[serde(default)]
+    pub objective: ObjectiveConfig,
+    /// Start-up of an engine.
+    #[serde(default)]
+    pub startup: StartupConfig,
+    /// Scaling down.
+    #[serde(default)]
+    pub scale_down: ScaleDownConfig,
+    /// Requests at once that an engine is believed to carry until it is learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_prior: Option<f64>,
+    /// Ending an engine.
+    #[serde(default)]
+    pub drain: DrainConfig,
+    /// What happens to an engine that ended or hangs.
+    #[serde(default)]
+    pub restart: RestartConfig,
+}
+
+/// Latency objective of a model, in wall time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ObjectiveConfig {
+    /// Time to first token.
+    pub ttft: Duration,
+    /// Mean time between tokens.
+    pub inter_token_latency: Duration,
+    /// Share of requests that meet both, such as `"99%"`.
+    pub attainment: String,
+}
+
+impl Default for ObjectiveConfig {
+    fn default() -> Self {
+        Self { ttft: Duration::from_secs(1), inter_token_latency: Duration::from_millis(50), attainment: "99%".into() }
+    }
+}
+
+/// Start-up of an engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct StartupConfig {
+    /// Plan with this start-up time instead of the learned one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#override: Option<Duration>,
+    /// An engine that is not ready after this long is ended and started again.
+    pub timeout: Duration,
+}
+
+impl Default for StartupConfig {
+    // Weights of hundreds of gigabytes from a slow disk take a quarter of an hour; hanging for ever is worse than one retry.
+    fn default() -> Self {
+        Self { r#override: None, timeout: Duration::from_secs(30 * 60) }
+    }
+}
+
+/// Scaling down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ScaleDownConfig {
+    /// A lower number of engines is taken only if no higher one was wanted for this long.
+    pub stabilization_seconds: f64,
+}
+
+impl Default for ScaleDownConfig {
+    fn default() -> Self {
+        Self { stabilization_seconds: 60.0 }
+    }
+}
+
+/// Ending an engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct DrainConfig {
+    /// Longest wait for the requests of an engine before it gets SIGTERM.
+    pub timeout: Duration,
+    /// Longest wait from SIGTERM to SIGKILL.
+    pub stop_timeout: Duration,
+}
+
+impl Default for DrainConfig {
+    // 300 s is what the router grants a stream; 30 s lets a vLLM free its GPU memory.
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(300), stop_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// What happens to an engine that ended or hangs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct RestartConfig {
+    /// Wait before the first restart; doubles with each crash in a row.
+    pub backoff: Duration,
+    /// Longest wait before a restart. An engine that ran this long starts over with `backoff`.
+    pub max_backoff: Duration,
+    /// An engine whose `/health` fails for this long while its process runs is killed and started again.
+    pub health_timeout: Duration,
+}
+
+impl Default for RestartConfig {
+    fn default() -> Self {
+        Self {
+            backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(60),
+            health_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The router in front of the engines.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct RouterConfig {
+    /// Start and supervise it. `false`: it runs elsewhere with `--engines-file <stateDir>/engines.json`.
+    pub start: bool,
+    /// Program to start. Default: `router` beside this program, else the one on PATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<PathBuf>,
+    /// Address of its data port.
+    pub address: SocketAddr,
+    /// Address of its admin server. With `start: false` it may be null: then there is no router to look at.
+    pub admin_address: Option<SocketAddr>,
+    /// More settings for its configuration file, as in `router/config.schema.json`.
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            start: true,
+            program: None,
+            address: loopback(8000),
+            admin_address: Some(loopback(9101)),
+            config: serde_json::Map::new(),
+        }
+    }
+}
+
+/// The metrics API beside the engines.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct AdapterConfig {
+    /// Start and supervise it.
+    pub start: bool,
+    /// Program to start. Default: `adapter` beside this program, else the one on PATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<PathBuf>,
+    /// Address of its API: plain HTTP, so it must be a loopback address.
+    pub address: SocketAddr,
+    /// Address of its admin server.
+    pub admin_address: SocketAddr,
+    /// More settings for its configuration file, as in `adapter/config.schema.json`.
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for AdapterConfig {
+    fn default() -> Self {
+        Self {
+            start: true,
+            program: None,
+            address: loopback(6443),
+            admin_address: loopback(9103),
+            config: serde_json::Map::new(),
+        }
+    }
+}
+
+/// The web page.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PageConfig {
+    /// Serve it.
+    pub enabled: bool,
+    /// Its address. It has no login: keep it on loopback or behind one.
+    pub address: SocketAddr,
+    /// Engines run this many times faster than life (the emulator's `--time-scale`): the page multiplies latencies by it.
+    pub time_scale: f64,
+}
+
+impl Default for PageConfig {
+    fn default() -> Self {
+        Self { enabled: true, address: loopback(8080), time_scale: 1.0 }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn default_control_period() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn default_min_replicas() -> u32 {
+    1
+}
