@@ -23,7 +23,13 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER", env = "ROUTER_WORKERS")]
     pub workers: Option<NonZeroUsize>,
     /// Base URL of an engine, such as http://10.0.0.7:8000; may be repeated
-    #[arg(long = "engine", value_name = "URL", env = "ROUTER_ENGINES", value_delimiter = ',', help_heading = "Engines")]
+    #[arg(
+        long = "engine",
+        value_name = "URL",
+        env = "ROUTER_ENGINES",
+        value_delimiter = ',',
+        help_heading = "Engines"
+    )]
     pub engines: Vec<String>,
     /// File with the list of engines, followed as it is replaced
     #[arg(long, value_name = "FILE", env = "ROUTER_ENGINES_FILE", help_heading = "Engines")]
@@ -32,10 +38,22 @@ pub struct Args {
     #[arg(long, env = "ROUTER_KUBERNETES", help_heading = "Engines")]
     pub kubernetes: bool,
     /// Namespace of the engine pods [default: the router's own]
-    #[arg(long, value_name = "NAME", env = "ROUTER_ENGINES_NAMESPACE", requires = "kubernetes", help_heading = "Engines")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ROUTER_ENGINES_NAMESPACE",
+        requires = "kubernetes",
+        help_heading = "Engines"
+    )]
     pub engines_namespace: Option<String>,
     /// Helm release of the engine pods (label app.kubernetes.io/instance) [default: any]
-    #[arg(long, value_name = "NAME", env = "ROUTER_ENGINES_RELEASE", requires = "kubernetes", help_heading = "Engines")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ROUTER_ENGINES_RELEASE",
+        requires = "kubernetes",
+        help_heading = "Engines"
+    )]
     pub engines_release: Option<String>,
     /// Most requests that this router sends to one engine at a time [default: no limit]
     #[arg(long, value_name = "NUMBER", env = "ROUTER_MAX_IN_FLIGHT_PER_ENGINE", help_heading = "Limits")]
@@ -97,7 +115,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_rest_stays() {
-        let args = Args::parse_from(["router", "--engine", "http://a:1", "--engine", "http://b:1", "--queue-deadline", "5s"]);
+        let args =
+            Args::parse_from(["router", "--engine", "http://a:1", "--engine", "http://b:1", "--queue-deadline", "5s"]);
         let file = process::config::parse("maxBodyBytes: 5\nqueue: {deadline: 1s, maxRequests: 2}").expect("valid");
         let merged = args.over(file);
         assert_eq!(merged.engines.fixed, ["http://a:1", "http://b:1"]);

@@ -9,7 +9,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use process::args::ProcessConfig;
+use process::args::{ProcessConfig, ProcessSettings};
 use process::config::Duration as HumanDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine_url::{EngineUrl, EngineUrlError};
 
 /// Port of the data address unless it is configured.
-pub const DEFAULT_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8000);
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8000);
 /// Default cap on request bodies: a few images in base64 fit, a file sent by mistake does not.
 pub const DEFAULT_MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
 /// Default time a request waits for an engine: what people wait for a first answer, and long enough for a fast cold start.
@@ -269,6 +268,27 @@ impl FileConfig {
     }
 }
 
+impl FileConfig {
+    /// The same configuration with every default written out, for `--print-config`.
+    #[must_use]
+    pub fn with_defaults(mut self, settings: &Settings, process: &ProcessSettings) -> Self {
+        let tunables = &settings.tunables;
+        self.listen = Some(settings.listen);
+        self.workers = Some(settings.workers);
+        self.max_body_bytes = Some(tunables.max_body_bytes);
+        self.queue.deadline = Some(HumanDuration(tunables.queue_deadline));
+        self.queue.max_requests = Some(tunables.queue_max_requests);
+        self.queue.max_bytes = Some(tunables.queue_max_bytes);
+        self.retry.max_attempts = NonZeroU32::new(tunables.max_attempts);
+        self.upstream.connect_timeout = Some(HumanDuration(tunables.connect_timeout));
+        self.upstream.answer_timeout = Some(HumanDuration(tunables.answer_timeout));
+        self.process.admin_address = Some(process.admin_address);
+        self.process.log_level = Some(process.log_level.clone());
+        self.process.log_format = Some(process.log_format);
+        self
+    }
+}
+
 impl EnginesConfig {
     /// Takes over the source that flags name; it replaces one from the file.
     pub fn override_with(&mut self, flags: Self) {
@@ -295,7 +315,7 @@ impl EnginesConfig {
                     urls.push(url);
                 }
                 Ok(Source::Fixed(urls))
-            },
+            }
         }
     }
 }

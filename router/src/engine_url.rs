@@ -46,7 +46,9 @@ impl FromStr for EngineUrl {
         }
         let port = match authority.port() {
             Some(port) => port.as_u16(),
-            None if authority.as_str().len() > host.len() => return Err(refuse("has a port that is no number up to 65535")),
+            None if authority.as_str().len() > host.len() => {
+                return Err(refuse("has a port that is no number up to 65535"));
+            }
             None => 80,
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();

@@ -1,14 +1,16 @@
 //! Starts the router; see `router --help`.
 
-use clap::Parser;
-use router::args::Args;
-use router::config::FileConfig;
+use std::process::ExitCode;
 
-#[expect(clippy::print_stdout, reason = "printing is what was asked for")]
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    if args.process.print_config_schema {
-        print!("{}", process::config::schema_json::<FileConfig>());
+use clap::Parser;
+
+#[expect(clippy::print_stderr, reason = "the last word of a program that cannot go on")]
+fn main() -> ExitCode {
+    match router::run::run(router::args::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("router: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
 }
