@@ -128,6 +128,10 @@ class Engines(unittest.TestCase):
         rolling = render(with_model()).engine("m")["spec"]["strategy"]["rollingUpdate"]
         self.assertEqual(rolling, {"maxSurge": 1, "maxUnavailable": 0})
 
+    def test_recreate_takes_no_part_of_the_default_rollout_with_it(self):
+        objects = render({"servingEngineSpec": {"strategy": {"type": "Recreate"}, "modelSpec": [model()]}})
+        self.assertEqual(objects.engine("m")["spec"]["strategy"], {"type": "Recreate"})
+
     def test_the_services_select_exactly_one_models_pods(self):
         values = {"servingEngineSpec": {"modelSpec": [model(), model(name="other")]}}
         for service in render(values).kind("Service"):
