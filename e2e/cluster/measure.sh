@@ -5,5 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PROFILE=release HPA_SYNC=15s HPA_DOWNSCALE=10s # fewer replicas come no sooner at 5m, only the measurement would take an hour
 cargo build --release -p adapter -p autoscaler -p router -p engine-emulator
-e2e/cluster/cluster.sh test --ignored --exact measure::time_from_a_growing_queue_to_the_first_new_engine
+cargo build --release -p e2e --example measure_cluster
+e2e/cluster/cluster.sh test "${CARGO_TARGET_DIR:-target}/release/examples/measure_cluster"
 ls -l "${E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vllm-prod-stack}"/images/{programs,emulator}-*.tar
