@@ -10,11 +10,14 @@
 //! whose kubeconfig is in `E2E_KUBECONFIG` and whose nodes have the images.
 
 mod api;
+mod clients;
 mod history;
 mod monitoring;
 mod release;
+pub mod stack;
 
 pub use api::{Cluster, conditions, replicas};
+pub use clients::{Answers, Clients};
 pub use history::{History, Seen};
 pub use monitoring::Monitoring;
 pub use release::Release;

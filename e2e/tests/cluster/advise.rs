@@ -1,11 +1,10 @@
 use anyhow::{Result, ensure};
-use e2e::cluster::{progress, replicas};
+use e2e::cluster::stack::{self, CLIENTS, PATIENCE, served};
+use e2e::cluster::{Clients, progress, replicas};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::engine_autoscaler::because;
-use super::load::Clients;
-use super::stack::{self, CLIENTS, PATIENCE, served};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn advise_decides_and_never_acts() -> Result<()> {

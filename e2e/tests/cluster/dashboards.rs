@@ -2,12 +2,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::{progress, repository};
+use e2e::cluster::stack::{self, NAMESPACE, PATIENCE, served};
+use e2e::cluster::{Clients, progress, repository};
 use serde_json::Value;
 use testkit::eventually;
 
-use super::load::Clients;
-use super::stack::{self, NAMESPACE, PATIENCE, served};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_query_of_the_dashboards_and_rules_has_data() -> Result<()> {

@@ -1,12 +1,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::{progress, replicas};
+use e2e::cluster::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, RELEASE, Stack, VALUES, served};
+use e2e::cluster::{Clients, progress, replicas};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::load::Clients;
-use super::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, RELEASE, Stack, VALUES, served};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_autoscaler_scales_says_why_and_survives_a_helm_upgrade() -> Result<()> {

@@ -2,12 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::cluster::{Cluster, conditions, progress, replicas};
+use e2e::cluster::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, RELEASE, Stack, served};
+use e2e::cluster::{Clients, Cluster, conditions, progress, replicas};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::load::Clients;
-use super::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, RELEASE, Stack, served};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hpa_takes_engines_from_one_to_many_under_load_and_back() -> Result<()> {

@@ -1,13 +1,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::{conditions, progress, replicas};
+use e2e::cluster::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, Stack, served};
+use e2e::cluster::{Clients, conditions, progress, replicas};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::hpa::{fill, is_valid};
-use super::load::Clients;
-use super::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, Stack, served};
 
 /// Within this time of the loss of Prometheus the HPA names the error: maxAge of the rules (30 s), a collection, a sync.
 const NAMED_WITHIN: Duration = Duration::from_secs(45);

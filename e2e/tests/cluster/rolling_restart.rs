@@ -2,11 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::cluster::{Cluster, conditions, progress};
+use e2e::cluster::stack::{self, NAMESPACE, RELEASE, deployment, served};
+use e2e::cluster::{Clients, Cluster, conditions, progress};
 use tokio::time::Instant;
 
-use super::load::Clients;
-use super::stack::{self, NAMESPACE, RELEASE, deployment, served};
 
 /// Two engines of four sequences, with room for one of them.
 const CLIENTS: usize = 4;

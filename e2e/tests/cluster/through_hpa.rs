@@ -1,11 +1,10 @@
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::{progress, replicas};
+use e2e::cluster::stack::{self, CLIENTS, MOST, PATIENCE, served};
+use e2e::cluster::{Clients, progress, replicas};
 use tokio::time::Instant;
 
 use super::hpa::is_valid;
-use super::load::Clients;
-use super::stack::{self, CLIENTS, MOST, PATIENCE, served};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_hpa_publishes_a_wish_that_an_hpa_carries_out() -> Result<()> {

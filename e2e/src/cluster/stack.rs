@@ -4,9 +4,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use e2e::cluster::{Cluster, History, Monitoring, Release};
 use serde_json::Value;
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+use super::{Cluster, History, Monitoring, Release};
 
 /// Name of the release.
 pub const RELEASE: &str = "stack";
@@ -18,7 +19,7 @@ pub const MOST: u64 = 4;
 pub const CLIENTS: usize = 12;
 
 /// One Deployment for each way to scale; four sequences an engine, so that a few clients are a crowd.
-pub const VALUES: &str = include_str!("values.yaml");
+pub const VALUES: &str = include_str!("../../cluster/stack.yaml");
 
 static TURN: std::sync::LazyLock<Arc<RwLock<()>>> = std::sync::LazyLock::new(Arc::default);
 static INSTALLED: Mutex<Installation> = Mutex::const_new(Installation { release: Weak::new(), failure: None });
@@ -31,6 +32,7 @@ struct Installation {
 /// Uninstalls the release when the last test that uses it has ended.
 struct Uninstall;
 
+#[expect(clippy::print_stderr, reason = "what is left behind must be seen")]
 impl Drop for Uninstall {
     fn drop(&mut self) {
         let uninstall = |program: &str, arguments: &[&str]| {
@@ -51,10 +53,13 @@ enum Turn {
     Alone { _guard: OwnedRwLockWriteGuard<()> },
 }
 
-/// The installed stack in the hands of one test. Prints what the cluster says if that test fails.
+/// The installed stack in the hands of one test. If that test fails, what the cluster says is printed.
 pub struct Stack {
+    /// The cluster.
     pub cluster: Arc<Cluster>,
+    /// The release that all tests share.
     pub release: Release,
+    /// Its Prometheus.
     pub monitoring: Monitoring,
     /// Base URL of the router.
     pub router: String,
@@ -62,13 +67,19 @@ pub struct Stack {
     _turn: Turn,
 }
 
-/// Runs a test with the stack; others may run at the same time.
+/// Runs a test with the stack; others may run at the same time. Without a cluster it says so and passes.
+///
+/// # Errors
+/// Those of the test, or if the stack cannot be installed.
 pub async fn shared(test: &str, body: impl AsyncFnOnce(&Stack) -> Result<()>) -> Result<()> {
     let turn = Turn::Shared { _guard: Arc::clone(&TURN).read_owned().await };
     run(test, turn, body).await
 }
 
-/// Runs a test with the stack while no other test does.
+/// Runs a test with the stack while no other test does. Without a cluster it says so and passes.
+///
+/// # Errors
+/// Those of the test, or if the stack cannot be installed.
 pub async fn alone(test: &str, body: impl AsyncFnOnce(&Stack) -> Result<()>) -> Result<()> {
     let turn = Turn::Alone { _guard: Arc::clone(&TURN).write_owned().await };
     run(test, turn, body).await
@@ -114,21 +125,27 @@ impl Stack {
     }
 
     /// Every state of a model's engine Deployment from now on.
+    #[must_use]
     pub fn engines(&self, model: &str) -> History {
         self.cluster.watch(&self.release.deployments(), &deployment(model))
     }
 
     /// Every state of a model's HPA from now on.
+    #[must_use]
     pub fn hpa(&self, model: &str) -> History {
         self.cluster.watch(&self.release.hpas(), &format!("{RELEASE}-{model}"))
     }
 
     /// Every state of a model's EngineAutoscaler from now on.
+    #[must_use]
     pub fn engine_autoscaler(&self, model: &str) -> History {
         self.cluster.watch(&self.release.engine_autoscalers(), &format!("{RELEASE}-{model}"))
     }
 
-    /// Messages of the events about an object, oldest first.
+    /// `(reason, message)` of the events about an object, oldest first.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
     pub async fn events(&self, kind: &str, model: &str) -> Result<Vec<(String, String)>> {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/events");
         let list = self.cluster.get(&path).await?;
@@ -142,11 +159,13 @@ impl Stack {
 }
 
 /// Name of the Deployment of a model's engines.
+#[must_use]
 pub fn deployment(model: &str) -> String {
     format!("{RELEASE}-{model}-deployment-vllm")
 }
 
 /// Name that clients send for a model.
+#[must_use]
 pub fn served(model: &str) -> String {
     format!("e2e/{model}")
 }
