@@ -16,6 +16,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 ENGINE = 'component="serving-engine",namespace=~"$namespace",model=~"$model"'
 ROUTER = 'namespace=~"$namespace",model_name=~"$served"'
 SCALER = 'namespace=~"$namespace"'
+EXTERNAL = f'{SCALER},group="external.metrics.k8s.io"'
 OBJECTIVE = f"min by (model_name) (router_objective_time_to_first_token_seconds{{{ROUTER}}})"
 
 
@@ -123,9 +124,9 @@ ROWS = [
               (f"max by (rule) (adapter_rule_age_seconds{{{SCALER}}})", "{{rule}}"), minimum=0,
               steps=[("transparent", None), ("red", 30)]),
         panel("Answers", "reqps", "Requests of HPAs and people, by status code.",
-              (f"sum by (code) (rate(adapter_requests_total{{{SCALER},group="external.metrics.k8s.io"}}[1m]))", "{{code}}"), minimum=0, stack=True),
+              (f"sum by (code) (rate(adapter_requests_total{{{EXTERNAL}}}[1m]))", "{{code}}"), minimum=0, stack=True),
         panel("Time to answer", "s", "The slowest percent of answers; they come from memory.",
-              (f"histogram_quantile(0.99, sum by (le) (rate(adapter_request_duration_seconds_bucket{{{SCALER},group="external.metrics.k8s.io"}}[5m])))", "p99"), minimum=0),
+              (f"histogram_quantile(0.99, sum by (le) (rate(adapter_request_duration_seconds_bucket{{{EXTERNAL}}}[5m])))", "p99"), minimum=0),
     ]),
     ("Errors", [
         panel("Answers that are errors", "reqps", "By model and status code; 4xx are the callers'.",
