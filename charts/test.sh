@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ../e2e/cluster/env.sh
 ../e2e/install-tools.sh chart
-unset KUBECONFIG # nothing here may reach a cluster
-export HELM_KUBECONTEXT='' PYTHONDONTWRITEBYTECODE=1
+export KUBECONFIG=/dev/null # nothing here may reach a cluster
+export PYTHONDONTWRITEBYTECODE=1
 chart=vllm-prod-stack
 kubernetes=1.35
 scratch=$(mktemp -d)
