@@ -12,5 +12,16 @@
 //!
 //! Deliberately absent: `custom.metrics.k8s.io`, protobuf, and any scaling decision.
 
+pub mod cache;
 pub mod check;
+pub mod cluster;
+pub mod collect;
 pub mod config;
+pub mod debug;
+pub mod explain;
+pub mod fleet;
+pub mod metrics;
+pub mod reload;
+pub mod run;
+pub mod serve;
+pub mod store;
