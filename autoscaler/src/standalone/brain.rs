@@ -30,6 +30,15 @@ pub struct Readings {
     pub has_router: bool,
 }
 
+impl Readings {
+    /// Age of the oldest good reading, in seconds.
+    pub fn oldest_seconds(&self, now: Timestamp) -> f64 {
+        let engines = self.good.values().filter_map(|reading| reading.sample.as_ref().ok()).map(|sample| sample.at);
+        let router = self.router.iter().filter(|reading| reading.metrics.is_ok()).map(|reading| reading.at);
+        engines.chain(router).map(|at| now.duration_since(at).as_secs_f64()).fold(0.0, f64::max)
+    }
+}
+
 /// What one model's loop remembers.
 #[derive(Debug, Default)]
 pub struct Brain {

@@ -25,7 +25,7 @@ pub struct StandaloneConfig {
     /// Time from one decision to the next; engines and router are scraped as often. 100ms to 1m.
     #[serde(default = "default_control_period")]
     pub control_period: Duration,
-    /// Ports that engines get, lowest free one first.
+    /// Ports that engines get, going round the range, so that one rests before it is given again.
     #[serde(default)]
     pub ports: PortRange,
     /// GPUs that engines may use, as `CUDA_VISIBLE_DEVICES` names them (numbers or UUIDs). Empty: GPUs are not managed.
@@ -288,4 +288,16 @@ fn default_control_period() -> Duration {
 
 fn default_min_replicas() -> u32 {
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_schema_is_that_of_the_types() {
+        let shipped = include_str!("../../standalone.schema.json");
+        let command = "autoscaler standalone --print-config-schema > autoscaler/standalone.schema.json";
+        assert_eq!(shipped, process::config::schema_json::<StandaloneConfig>(), "stale; run: {command}");
+    }
 }

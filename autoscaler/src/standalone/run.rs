@@ -18,6 +18,7 @@ use super::programs::{Program, on_path};
 use super::state_dir::StateDir;
 use super::supervise::Supervisor;
 use super::validate::{InvalidKey, Validated, validate};
+use crate::metrics::Metrics;
 
 /// Admin address of the autoscaler on one host with router (9101) and adapter (9103).
 const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9102);
@@ -65,15 +66,19 @@ async fn serve(valid: Validated, admin_address: SocketAddr, leave_running: bool)
     let programs = programs(&valid, admin_address, &state_dir)?;
     let board = Arc::new(Board::default());
     let stop = CancellationToken::new();
-    let registry = Arc::new(admin::registry("autoscaler", env!("CARGO_PKG_VERSION")));
-    let admin_routes = admin::routes(registry, readiness, axum::Router::new());
+    let mut registry = admin::registry("autoscaler", env!("CARGO_PKG_VERSION"));
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
+    // There is nobody to share the work with: the lock on the state folder is the lease.
+    metrics.set_leader(true);
+    let admin_routes = admin::routes(Arc::new(registry), readiness, axum::Router::new());
     tokio::spawn(admin::serve(admin_listener, admin_routes, stop.clone()));
     if let Some(listener) = page_listener {
         tracing::info!(page = format!("http://{}", listener.local_addr()?), "page");
         let serve_page = axum::serve(listener, page::routes(board.clone()));
         tokio::spawn(serve_page.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     }
-    let mut supervisor = Supervisor::new(valid, state_dir, &stored, programs, board)?;
+    let mut supervisor = Supervisor::new(valid, state_dir, &stored, programs, board, metrics)?;
     supervisor.take_over(&stored).await?;
     let result = supervisor.run(shutdown, leave_running).await;
     stop.cancel();

@@ -21,10 +21,11 @@ use super::config::PortRange;
 use super::fingerprint::fingerprint;
 use super::fleet::{Fleet, Life, Member, ModelRules, Order, RouterView, Seen};
 use super::launch::{Launch, Supervised};
-use super::programs::Program;
+use super::programs::{NAMESPACE, Program};
 use super::readings::{EngineReading, RouterReading, read_engine, read_router};
 use super::state_dir::{StateDir, Stored, StoredProcess};
 use super::validate::{Model, Validated};
+use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
 
 /// How often processes are looked at: the delay between an end and its consequence, at 20 reads of /proc a second each.
 const STEP_PERIOD: Duration = Duration::from_millis(50);
@@ -51,6 +52,7 @@ pub struct Supervisor {
     pub(super) scraper: Scraper,
     pub(super) is_stopping: bool,
     pub(super) started: Timestamp,
+    pub(super) metrics: Metrics,
     // Health told since the last step; ends that no process shows (a start that failed).
     fresh_health: BTreeMap<String, bool>,
     pub(super) failed_starts: BTreeMap<String, String>,
@@ -67,6 +69,7 @@ impl Supervisor {
         stored: &Stored,
         programs: Vec<Program>,
         board: Arc<Board>,
+        metrics: Metrics,
     ) -> anyhow::Result<Self> {
         // A scrape that takes longer than this is as good as none: the next one is due.
         let timeout = config.control_period.clamp(Duration::from_millis(500), Duration::from_secs(2));
@@ -84,6 +87,7 @@ impl Supervisor {
             scraper: Scraper::new(timeout).context("set up the HTTP client")?,
             is_stopping: false,
             started: clock::now(),
+            metrics,
             fresh_health: BTreeMap::new(),
             failed_starts: BTreeMap::new(),
             being_read: BTreeSet::new(),
@@ -186,6 +190,10 @@ impl Supervisor {
                 let brain = self.brains.entry(model.name.clone()).or_default();
                 let before = brain.wanted;
                 let decision = brain.decide(model, fleet, self.config.gpus.len(), &self.readings, now);
+                let labels = ModelLabels { namespace: NAMESPACE.to_owned(), model: model.name.clone() };
+                let object = ObjectLabels { namespace: NAMESPACE.to_owned(), name: model.name.clone() };
+                let age_seconds = self.readings.oldest_seconds(now);
+                self.metrics.record(&labels, &object, decision, fleet.active(&model.name), age_seconds);
                 if decision.replicas != before {
                     self.board.tell_scaling(now, &model.name, before, decision);
                 }

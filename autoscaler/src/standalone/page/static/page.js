@@ -66,7 +66,7 @@
           y: { range: (_, low, high) => [0, Math.max(chart.least, (isNumber(high) ? high : 0) * 1.08)] },
         },
         axes: [
-          { ...axis, space: 76, values: (_, splits) => splits.map((t) => (shownSeconds <= 900 ? clock(t * 1000) : clock(t * 1000).slice(0, 5))) },
+          { ...axis, size: 30, space: 76, values: (_, splits) => splits.map((t) => (shownSeconds <= 900 ? clock(t * 1000) : clock(t * 1000).slice(0, 5))) },
           { ...axis, size: 54, label: chart.unit, labelSize: 18, labelGap: 0, labelFont: "12px system-ui, sans-serif", space: 34,
             incrs: chart.whole ? [1, 2, 5, 10, 20, 50] : undefined },
         ],
@@ -93,6 +93,8 @@
       const columns = chart.series.map(({ column }) =>
         column === "objective" ? times.map(() => shown.objective_ttft_seconds) : thin.map((row) => row[column]));
       plot.setData([times, ...columns]);
+      // Without a pointer over the plot the legend tells the present.
+      if (plot.cursor.left < 0 && times.length) plot.setLegend({ idx: times.length - 1 }, false);
     }
   };
 

@@ -1,0 +1,111 @@
+//! What the replay came to: what clients felt, and what it cost in engines.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+
+use super::scenario::Scenario;
+use super::stack::State;
+use crate::load::client::Outcome;
+use crate::load::report::{Objective, Report};
+
+/// Collects while the demo runs.
+#[derive(Debug)]
+pub struct Summary {
+    report: Report,
+    objective: Objective,
+    engine_seconds: f64,
+    peak_engines: usize,
+    last_look: Option<(Duration, usize)>,
+    elapsed: Duration,
+    is_cut_short: bool,
+}
+
+impl Summary {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(scenario: &Scenario) -> Self {
+        Self {
+            report: Report::default(),
+            objective: scenario.objective,
+            engine_seconds: 0.0,
+            peak_engines: 0,
+            last_look: None,
+            elapsed: Duration::ZERO,
+            is_cut_short: false,
+        }
+    }
+
+    /// Takes one request in.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.report.add(outcome, self.objective);
+    }
+
+    /// What clients felt so far.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Takes in how many engines exist: each one costs from its start to its end, ready or not.
+    pub fn watch(&mut self, state: &State, elapsed: Duration) {
+        let count =
+            state.models.iter().flat_map(|model| &model.engines).filter(|engine| engine.state != "crashed").count();
+        if let Some((before, engines)) = self.last_look {
+            #[expect(clippy::cast_precision_loss, reason = "a dozen engines")]
+            let engines = engines as f64;
+            self.engine_seconds += engines * elapsed.saturating_sub(before).as_secs_f64();
+        }
+        self.last_look = Some((elapsed, count));
+        self.peak_engines = self.peak_engines.max(count);
+    }
+
+    /// The replay is over.
+    pub fn finish(&mut self, elapsed: Duration, is_cut_short: bool) {
+        self.elapsed = elapsed;
+        self.is_cut_short = is_cut_short;
+    }
+
+    /// The closing table. Latencies and engine hours are engine time.
+    #[must_use]
+    pub fn render(&self, scenario: &Scenario) -> String {
+        let scale = scenario.time_scale;
+        let report = &self.report;
+        let seconds =
+            |q: f64| report.ttft_seconds(q).map_or("–".to_owned(), |value| format!("{:.2} s", value * scale));
+        let failures: Vec<String> = report.failures().iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
+        let failed =
+            if failures.is_empty() { "0".to_owned() } else { format!("{} ({})", report.failed(), failures.join(", ")) };
+        let hours = self.engine_seconds * scale / 3600.0;
+        #[expect(clippy::cast_precision_loss, reason = "a dozen engines")]
+        let fixed_hours = self.peak_engines as f64 * self.elapsed.as_secs_f64() * scale / 3600.0;
+        let saved = if fixed_hours > 0.0 { (1.0 - hours / fixed_hours) * 100.0 } else { 0.0 };
+        let objective = format!(
+            "first token within {:.3} s, {:.0} ms a token",
+            self.objective.ttft_seconds * scale,
+            self.objective.inter_token_seconds * scale * 1000.0
+        );
+        let share = report.share_within_objective().map_or("–".to_owned(), |share| format!("{:.2} %", share * 100.0));
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_header(["", if self.is_cut_short { "until it was stopped" } else { "whole replay" }]);
+        table.add_row(["requests", &report.requests().to_string()]);
+        table.add_row(["failed", &failed]);
+        table.add_row([
+            "first token p50 / p95 / p99",
+            &format!("{} / {} / {}", seconds(0.5), seconds(0.95), seconds(0.99)),
+        ]);
+        table.add_row([&format!("within the objective ({objective})"), &share]);
+        table.add_row(["tokens streamed", &report.chunks().to_string()]);
+        table.add_row(["engine hours", &format!("{hours:.2}")]);
+        table.add_row([
+            &format!("engine hours of a fleet fixed at the peak ({} engines)", self.peak_engines),
+            &format!("{fixed_hours:.2}, so {saved:.0} % saved"),
+        ]);
+        let note = match scale > 1.0 {
+            true => format!("Times are engine time: the engines ran {scale:.0} times as fast as life."),
+            false => "Times are wall time.".to_owned(),
+        };
+        format!("\n{table}\n{note}")
+    }
+}
