@@ -109,6 +109,13 @@ impl Collector {
             for slot in self.store.slots().values() {
                 rounds.entry(slot.rule.interval).or_default().push(slot.clone());
             }
+            if rounds.is_empty() {
+                // Without a rule there is nothing to ask until a reload brings one.
+                if config.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
             let all = rounds.iter().map(|(interval, slots)| self.rounds_of(prometheus, *interval, slots));
             let all = futures::future::join_all(all);
             tokio::select! {

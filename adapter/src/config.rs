@@ -127,7 +127,10 @@ fn check_server(file: &ConfigFile) -> Result<(), Problem> {
 fn check_sources(file: &ConfigFile) -> Result<(), Problem> {
     let needs_prometheus = file.sources.primary == Primary::Prometheus || file.sources.backup;
     if needs_prometheus && file.prometheus.is_none() {
-        return Err(problem("prometheus.url", "is missing, and `sources` names Prometheus: set it, or change `sources`"));
+        return Err(problem(
+            "prometheus.url",
+            "is missing, and `sources` names Prometheus: set it, or change `sources`",
+        ));
     }
     if let Some(prometheus) = &file.prometheus {
         check_url("prometheus.url", &prometheus.url)?;
@@ -180,6 +183,12 @@ fn timing(file: &ConfigFile) -> Result<Timing, Problem> {
     at_least("timing.interval", timing.interval, SHORTEST_INTERVAL)?;
     at_least("timing.window", timing.window, Duration::from_secs(1))?;
     at_least("timing.maxAge", timing.max_age, timing.interval)?;
+    // A rate needs two samples in its window; with fewer it would be missing, and missing traffic reads as none.
+    let scrape = file.prometheus.as_ref().map_or(file.direct.scrape_interval.0, |source| source.scrape_interval.0);
+    if timing.window < scrape * 2 {
+        let text = format!("{:?} holds less than two scrapes of {scrape:?}: make it longer", timing.window);
+        return Err(problem("timing.window", text));
+    }
     Ok(timing)
 }
 
@@ -235,7 +244,10 @@ fn check_name(name: &str, place: &str) -> Result<(), Problem> {
     }
     // kube-apiserver reads these as subresources of the namespace, not as metrics.
     if name == "status" || name == "finalize" {
-        return Err(problem(place, format!("`{name}` is a subresource of namespaces in Kubernetes: choose another name")));
+        return Err(problem(
+            place,
+            format!("`{name}` is a subresource of namespaces in Kubernetes: choose another name"),
+        ));
     }
     Ok(())
 }
@@ -258,7 +270,9 @@ fn measure(raw: &MeasureFile, place: &str) -> Result<Measure, Problem> {
         (None, Some(window)) => Function::Rate { window },
         (Some(quantile), Some(window)) if (0.0..=1.0).contains(&quantile) => Function::Quantile { quantile, window },
         (Some(_), Some(_)) => return Err(problem(format!("{place}.quantile"), "must lie between 0 and 1")),
-        (Some(_), None) => return Err(problem(format!("{place}.rateWindow"), "is needed for a quantile, for example 1m")),
+        (Some(_), None) => {
+            return Err(problem(format!("{place}.rateWindow"), "is needed for a quantile, for example 1m"));
+        }
     };
     Ok(Measure {
         metrics: raw.metrics.clone(),

@@ -90,7 +90,8 @@ async fn metrics(State(store): State<Arc<Store>>, Query(parameters): Query<Param
         .collect();
     if reports.is_empty() && parameters.metric.is_some() {
         let known: Vec<&str> = slots.keys().map(String::as_str).collect();
-        return (StatusCode::NOT_FOUND, format!("no rule has this name; there are {}\n", known.join(", "))).into_response();
+        return (StatusCode::NOT_FOUND, format!("no rule has this name; there are {}\n", known.join(", ")))
+            .into_response();
     }
     Json(reports).into_response()
 }

@@ -55,8 +55,7 @@ impl Fleet {
     pub fn watching(client: &kube::Client) -> (Self, [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 3]) {
         let (engines, engine_watch) = watch_pods(client.clone(), PodScope::engines(None, None));
         let (routers, router_watch) = watch_pods(client.clone(), PodScope::routers(None, None));
-        let autoscaler_scope =
-            PodScope { selector: AUTOSCALER_SELECTOR.to_owned(), ..PodScope::routers(None, None) };
+        let autoscaler_scope = PodScope { selector: AUTOSCALER_SELECTOR.to_owned(), ..PodScope::routers(None, None) };
         let (autoscalers, autoscaler_watch) = watch_pods(client.clone(), autoscaler_scope);
         let watches: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 3] =
             [Box::pin(engine_watch), Box::pin(router_watch), Box::pin(autoscaler_watch)];
@@ -136,7 +135,8 @@ impl Lists {
         for engine in &self.direct.engines {
             engines.push((address(&engine.url), engine.url.clone(), engine.model.clone(), EngineState::Ready));
         }
-        ready_since.retain(|id, _| engines.iter().any(|(known, _, _, state)| known == id && *state == EngineState::Ready));
+        ready_since
+            .retain(|id, _| engines.iter().any(|(known, _, _, state)| known == id && *state == EngineState::Ready));
         for (name, url, model, state) in engines {
             if state == EngineState::Starting {
                 continue;

@@ -61,7 +61,8 @@ pub async fn serve(args: ProcessArgs) -> anyhow::Result<()> {
         .await
         .map_err(|error| anyhow::anyhow!("listen on {address}: {error}; choose another server.address"))?;
     tracing::info!(%address, tls = serving_certificate.is_some(), rules = config.rules.len(), "serving the metrics API");
-    let options = ServeOptions { certificate: serving_certificate, limits: Limits::default(), stages: stages(&shutdown) };
+    let options =
+        ServeOptions { certificate: serving_certificate, limits: Limits::default(), stages: stages(&shutdown) };
     let answering = api.clone();
     let handler = move |request| {
         let api = answering.clone();
@@ -106,14 +107,21 @@ pub fn print_config(args: &ProcessArgs, out: &mut impl std::io::Write) -> anyhow
 
 async fn kube_client() -> anyhow::Result<kube::Client> {
     let mut config = kube::Config::infer().await.map_err(|error| {
-        anyhow::anyhow!("no Kubernetes to talk to ({error}); set KUBECONFIG, or use `server.authentication: none` on one host")
+        anyhow::anyhow!(
+            "no Kubernetes to talk to ({error}); set KUBECONFIG, or use `server.authentication: none` on one host"
+        )
     })?;
     config.connect_timeout = Some(Duration::from_secs(5));
     Ok(kube::Client::try_from(config)?)
 }
 
 /// Runs a future as a part of the program until `stop`; ending earlier is a failure of the program.
-fn spawn(tasks: &mut Tasks, name: &'static str, stop: &CancellationToken, future: impl Future<Output = ()> + Send + 'static) {
+fn spawn(
+    tasks: &mut Tasks,
+    name: &'static str,
+    stop: &CancellationToken,
+    future: impl Future<Output = ()> + Send + 'static,
+) {
     let stop = stop.clone();
     tasks.spawn(name, async move {
         tokio::select! {

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use crate::external::{GROUP, KIND, VERSION};
 
 /// Content type of the aggregated form (API discovery v2).
-pub const AGGREGATED_CONTENT_TYPE: &str =
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+pub const AGGREGATED_CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// More names than this are not listed. They still answer; HPA asks by name and never reads the list.
 pub const MAX_LISTED_NAMES: usize = 100;

@@ -78,10 +78,8 @@ fn engine_rules(timing: &Timing) -> Vec<Rule> {
         let rate = Measure { function: Function::Rate { window }, ..engine(&[metric]) };
         rules.push(rule(name, vec![rate], Missing::Zero, timing));
     }
-    let cache = Measure {
-        aggregate: Aggregate::Average,
-        ..engine(&["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"])
-    };
+    let cache =
+        Measure { aggregate: Aggregate::Average, ..engine(&["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"]) };
     rules.push(value_rule("vllm_kv_cache_usage_perc", cache, timing));
     for (name, metrics) in [
         ("vllm_ttft_seconds_p95", &["vllm:time_to_first_token_seconds"][..]),

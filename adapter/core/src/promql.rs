@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::rule::{Aggregate, Component, Function, Measure};
 
 /// A gauge that every vLLM shows; its labels connect models with served names.
-const SERVED_BY: &str = r#"group by (namespace, model, model_name, pod, instance) (vllm:num_requests_running{component="serving-engine"})"#;
+const SERVED_BY: &str =
+    r#"group by (namespace, model, model_name, pod, instance) (vllm:num_requests_running{component="serving-engine"})"#;
 
 /// The query of a rule: the first measure that has a value, per namespace and model.
 pub fn first_of(measures: &[Measure], max_age: Duration) -> String {

@@ -69,13 +69,8 @@ pub fn select(
     now: Timestamp,
 ) -> Result<Vec<Item>, Refusal> {
     let question = Question { rule, record, namespace, selector, now };
-    let matching: Vec<(&Labels, &Entry)> = record
-        .entries
-        .get(namespace)
-        .into_iter()
-        .flatten()
-        .filter(|(labels, _)| selector.matches(labels))
-        .collect();
+    let matching: Vec<(&Labels, &Entry)> =
+        record.entries.get(namespace).into_iter().flatten().filter(|(labels, _)| selector.matches(labels)).collect();
     if matching.is_empty() {
         return question.without_match();
     }
@@ -165,7 +160,8 @@ impl Question<'_> {
         }
         let Some(entries) = self.record.entries.get(self.namespace) else { return String::new() };
         // A few names help with a typing error; all of them would flood the HPA's events.
-        let known: Vec<&str> = entries.keys().filter_map(|labels| labels.get("model")).map(String::as_str).take(5).collect();
+        let known: Vec<&str> =
+            entries.keys().filter_map(|labels| labels.get("model")).map(String::as_str).take(5).collect();
         if known.is_empty() { String::new() } else { format!("; models there: {}", known.join(", ")) }
     }
 
@@ -202,7 +198,9 @@ impl Question<'_> {
 
     fn failure(&self) -> String {
         let failure = self.record.failure.as_ref();
-        failure.map(|failure| format!("; the last collection from {} failed: {}", failure.source, failure.message)).unwrap_or_default()
+        failure
+            .map(|failure| format!("; the last collection from {} failed: {}", failure.source, failure.message))
+            .unwrap_or_default()
     }
 
     fn refuse(&self, kind: RefusalKind, text: &str) -> Refusal {

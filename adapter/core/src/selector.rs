@@ -121,7 +121,9 @@ impl<'a> Parser<'a> {
         } else if self.take("==") || self.take("=") {
             Test::In(BTreeSet::from([self.value()?]))
         } else if self.rest.starts_with(['>', '<']) {
-            return Err(format!("`{key}`: `>` and `<` compare numbers, labels of metrics are texts; use =, !=, in or notin"));
+            return Err(format!(
+                "`{key}`: `>` and `<` compare numbers, labels of metrics are texts; use =, !=, in or notin"
+            ));
         } else if self.rest.is_empty() || self.rest.starts_with(',') {
             Test::Exists
         } else {

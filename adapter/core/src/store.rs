@@ -206,9 +206,7 @@ fn valued(rule: &Rule, value: f64, sampled_at: Timestamp) -> Entry {
 
 fn missing(rule: &Rule, sampled_at: Timestamp, problem: &str) -> Entry {
     match rule.missing {
-        Missing::Zero => {
-            Entry { good: Some(Good { value: 0.0, sampled_at, is_zero_by_policy: true }), problem: None }
-        }
+        Missing::Zero => Entry { good: Some(Good { value: 0.0, sampled_at, is_zero_by_policy: true }), problem: None },
         Missing::Error => Entry { good: None, problem: Some(problem.to_owned()) },
     }
 }

@@ -205,7 +205,12 @@ fn data(material: &Material) -> BTreeMap<String, ByteString> {
 
 /// Serves certificate files, and reads them again when they change, for ever. Mounted Secrets are swapped symlinks, so
 /// the files are compared by content. On any failure the last good pair stays.
-pub async fn follow_files(certificate_path: &Path, key_path: &Path, certificate: ServingCertificate, readiness: Readiness) {
+pub async fn follow_files(
+    certificate_path: &Path,
+    key_path: &Path,
+    certificate: ServingCertificate,
+    readiness: Readiness,
+) {
     let mut shown = None;
     loop {
         let read = (tokio::fs::read(certificate_path).await, tokio::fs::read(key_path).await);

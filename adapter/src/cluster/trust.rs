@@ -61,7 +61,9 @@ pub fn parse(data: &BTreeMap<String, String>) -> Result<TrustConfig, String> {
     };
     let list = |key: &str, default: &[&str]| match data.get(key) {
         None => Ok(default.iter().map(|&text| text.to_owned()).collect()),
-        Some(text) => serde_json::from_str::<Vec<String>>(text).map_err(|error| format!("{key}: not a JSON list: {error}")),
+        Some(text) => {
+            serde_json::from_str::<Vec<String>>(text).map_err(|error| format!("{key}: not a JSON list: {error}"))
+        }
     };
     Ok(TrustConfig {
         client_ca: pool("client-ca-file")?,

@@ -46,7 +46,10 @@ impl PrometheusSource {
     /// If the section of the configuration file cannot be used.
     pub fn new(config: &Prometheus) -> anyhow::Result<Self> {
         let ca_pem = config.ca_file.as_ref().map(std::fs::read).transpose().map_err(|error| {
-            anyhow::anyhow!("prometheus.caFile: read {:?}: {error}", config.ca_file.as_deref().unwrap_or(std::path::Path::new("")))
+            anyhow::anyhow!(
+                "prometheus.caFile: read {:?}: {error}",
+                config.ca_file.as_deref().unwrap_or(std::path::Path::new(""))
+            )
         })?;
         let client = Client::new(&Options {
             url: config.url.clone(),
@@ -97,7 +100,8 @@ impl PrometheusSource {
         if let Some(warning) = answer.warnings.first()
             && self.partial_answers == PartialAnswers::Refuse
         {
-            let message = format!("the answer may be incomplete: {warning} (prometheus.partialAnswers: accept takes it)");
+            let message =
+                format!("the answer may be incomplete: {warning} (prometheus.partialAnswers: accept takes it)");
             return Err(Failed { reason: "partial", message });
         }
         if answer.series.len() > MAX_SERIES {

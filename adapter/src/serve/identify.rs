@@ -114,7 +114,10 @@ impl Identifier {
         let sent = tokio::time::timeout(REVIEW_TIMEOUT, api.create(&PostParams::default(), &review)).await;
         let failed = |error: String| {
             tracing::warn!(error, "a token could not be reviewed");
-            Status::failure(Reason::InternalError, "the bearer token could not be reviewed: kube-apiserver did not answer")
+            Status::failure(
+                Reason::InternalError,
+                "the bearer token could not be reviewed: kube-apiserver did not answer",
+            )
         };
         let review = sent.map_err(|_| failed("timeout".to_owned()))?.map_err(|error| failed(error.to_string()))?;
         let status = review.status.unwrap_or_default();

@@ -44,12 +44,14 @@ impl Route {
         match parts[..] {
             [GROUP] => Self::Group,
             [GROUP, VERSION] => Self::Resources,
-            [GROUP, VERSION, "namespaces", namespace, metric] => match (decoded(namespace, false), decoded(metric, false)) {
-                (Some(namespace), Some(metric)) if is_segment(&namespace) && is_segment(&metric) => {
-                    Self::Values { namespace, metric }
+            [GROUP, VERSION, "namespaces", namespace, metric] => {
+                match (decoded(namespace, false), decoded(metric, false)) {
+                    (Some(namespace), Some(metric)) if is_segment(&namespace) && is_segment(&metric) => {
+                        Self::Values { namespace, metric }
+                    }
+                    _ => Self::Unknown,
                 }
-                _ => Self::Unknown,
-            },
+            }
             _ => Self::Unknown,
         }
     }
@@ -109,7 +111,8 @@ mod tests {
 
     #[test]
     fn the_route_table_is_exact() {
-        let values = |namespace: &str, metric: &str| Route::Values { namespace: namespace.into(), metric: metric.into() };
+        let values =
+            |namespace: &str, metric: &str| Route::Values { namespace: namespace.into(), metric: metric.into() };
         for (path, expected) in [
             ("/livez", Route::Health),
             ("/version", Route::Version),

@@ -47,7 +47,13 @@ mod tests {
 
     #[test]
     fn queries_that_give_values_pass() {
-        for query in ["up", "sum by (a) (rate(b:c_total{d=~\"e|f\"}[1m]))", "1 + 1", "a or on (b) c * 0", "avg_over_time(x[5m:1m])"] {
+        for query in [
+            "up",
+            "sum by (a) (rate(b:c_total{d=~\"e|f\"}[1m]))",
+            "1 + 1",
+            "a or on (b) c * 0",
+            "avg_over_time(x[5m:1m])",
+        ] {
             assert_eq!(check_promql(query), Ok(()), "{query}");
         }
     }

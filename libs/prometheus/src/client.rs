@@ -143,7 +143,8 @@ impl Client {
     pub fn new(options: &Options) -> Result<Self, OptionsError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &options.headers {
-            let (Ok(header), Ok(mut value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+            let (Ok(header), Ok(mut value)) =
+                (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
             else {
                 return Err(OptionsError::Header(name.clone()));
             };
@@ -236,7 +237,8 @@ impl Client {
                 Err(QueryError::Refused { kind: refused.kind, message: refused.message })
             }
             other => {
-                let detail = other.map(|refused| format!(" ({}: {})", refused.kind, refused.message)).unwrap_or_default();
+                let detail =
+                    other.map(|refused| format!(" ({}: {})", refused.kind, refused.message)).unwrap_or_default();
                 Err(QueryError::Status { url: self.url.clone(), status: status.as_u16(), detail })
             }
         }

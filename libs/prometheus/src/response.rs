@@ -172,7 +172,11 @@ mod tests {
 
     #[test]
     fn other_bodies_are_refused_with_a_reason() {
-        for body in ["<html>503</html>", "{}", r#"{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"x"]}]}}"#] {
+        for body in [
+            "<html>503</html>",
+            "{}",
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"x"]}]}}"#,
+        ] {
             assert!(instant(body.as_bytes()).is_err(), "{body}");
         }
         let refused = refusal(br#"{"status":"error","errorType":"bad_data","error":"parse error"}"#).unwrap();

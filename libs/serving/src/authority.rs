@@ -114,11 +114,7 @@ fn ca_params(common_name: &str, now: Timestamp) -> Result<CertificateParams, Aut
     Ok(params)
 }
 
-fn serving(
-    issuer: &Issuer<'_, KeyPair>,
-    names: &[String],
-    now: Timestamp,
-) -> Result<(String, String), AuthorityError> {
+fn serving(issuer: &Issuer<'_, KeyPair>, names: &[String], now: Timestamp) -> Result<(String, String), AuthorityError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name = named(names.first().map_or("adapter", String::as_str));
@@ -225,7 +221,10 @@ mod tests {
         let later = at("2036-01-01T00:00:00Z");
         assert_eq!(defect(&material, &names(), later), Some(Defect::CaEnds));
         let renewed = make(Some(&material), &names(), later).unwrap();
-        assert!(renewed.ca_bundle.ends_with(material.ca_bundle.trim_end_matches('\n').trim_start()) || renewed.ca_bundle.matches("BEGIN").count() == 2);
+        assert!(
+            renewed.ca_bundle.ends_with(material.ca_bundle.trim_end_matches('\n').trim_start())
+                || renewed.ca_bundle.matches("BEGIN").count() == 2
+        );
         assert_eq!(defect(&renewed, &names(), later), None);
     }
 

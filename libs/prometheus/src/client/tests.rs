@@ -57,7 +57,14 @@ async fn a_server_that_hangs_costs_no_more_than_the_timeout() {
 async fn headers_and_a_replaced_token_are_sent() {
     let echo = |headers: HeaderMap| async move {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
-        (StatusCode::BAD_REQUEST, format!(r#"{{"status":"error","errorType":"echo","error":"{} {}"}}"#, text("authorization"), text("x-scope-orgid")))
+        (
+            StatusCode::BAD_REQUEST,
+            format!(
+                r#"{{"status":"error","errorType":"echo","error":"{} {}"}}"#,
+                text("authorization"),
+                text("x-scope-orgid")
+            ),
+        )
     };
     let url = served(Router::new().route("/api/v1/query", post(echo))).await;
     let path = std::env::temp_dir().join(format!("prometheus-token-{}", std::process::id()));

@@ -1,0 +1,7 @@
+//! What the adapter promises, over real sockets.
+
+mod contract;
+mod faults;
+mod identity;
+mod schema;
+mod support;
