@@ -1,6 +1,6 @@
 //! The program: reads the command line and runs one engine.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use engine_emulator::{Settings, args, run};
@@ -35,7 +35,9 @@ fn serve(settings: Settings) -> anyhow::Result<()> {
 fn start_logs(level: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| anyhow::anyhow!("--log-level {level}: {error}; use error, warn, info, debug or trace"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    logs.with_ansi(colours).init();
     Ok(())
 }
 
