@@ -21,6 +21,8 @@ use crate::shared::Shared;
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the rest of a body that is too large is read, so that the client gets to read why it was refused.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of it is read for that, in bytes.
+const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Most model names that an error lists.
 const MAX_NAMES_LISTED: usize = 20;
 
@@ -187,7 +189,7 @@ async fn read_body(headers: &HeaderMap, body: Incoming, max: u64) -> Result<Byte
     if declared > max {
         // A client that waits for `100 Continue` has sent nothing yet.
         if !headers.contains_key(header::EXPECT) {
-            discard(body, max).await;
+            discard(body).await;
         }
         return Err(too_large(max));
     }
@@ -212,7 +214,7 @@ async fn collect(mut body: Incoming, declared: u64, max: u64) -> Result<Bytes, R
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if (whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len()) as u64 > max {
-            discard(body, max).await;
+            discard(body).await;
             return Err(too_large(max));
         }
         match first.take() {
@@ -230,8 +232,8 @@ async fn collect(mut body: Incoming, declared: u64, max: u64) -> Result<Bytes, R
 }
 
 /// Reads on for a while: closing at once would reset the connection before the client has read the answer.
-async fn discard(mut body: Incoming, max: u64) {
-    let mut left = max;
+async fn discard(mut body: Incoming) {
+    let mut left = DRAIN_BYTES;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));

@@ -1,0 +1,13 @@
+//! The router as a process, over real sockets, against engines that do what each test needs.
+
+mod bad_input;
+mod bytes_pass;
+mod drain;
+mod emulator;
+mod fake;
+mod fleet;
+mod harness;
+mod queue;
+mod reload;
+mod retry;
+mod stream;
