@@ -177,7 +177,8 @@ impl Answer {
 
     fn usage(&self, emitted: u32, cached: u32) -> String {
         let details = if self.prompt_tokens_details {
-            let created = self.created_cache_tokens(cached).map_or("null".to_owned(), |created| created.to_string());
+            let created =
+                self.created_cache_tokens(cached).map_or_else(|| "null".to_owned(), |created| created.to_string());
             format!(r#"{{"cached_tokens":{cached},"created_cache_tokens":{created},"multimodal_tokens":null}}"#)
         } else {
             "null".to_owned()

@@ -168,9 +168,9 @@ impl BlockPool {
         let block = &mut self.blocks[id as usize];
         (block.previous, block.next) = (newest, NONE);
         if newest == NONE {
-            self.oldest_free = id
+            self.oldest_free = id;
         } else {
-            self.blocks[newest as usize].next = id
+            self.blocks[newest as usize].next = id;
         }
         self.newest_free = id;
     }
@@ -178,9 +178,9 @@ impl BlockPool {
     fn unlink(&mut self, id: BlockId) {
         let Block { previous, next, .. } = self.blocks[id as usize];
         if previous == NONE {
-            self.oldest_free = next
+            self.oldest_free = next;
         } else {
-            self.blocks[previous as usize].next = next
+            self.blocks[previous as usize].next = next;
         }
         if next == NONE { self.newest_free = previous } else { self.blocks[next as usize].previous = previous }
     }

@@ -17,7 +17,7 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=1.0.0; charset=utf-8"
 /// What does not change while the engine runs.
 #[derive(Debug)]
 pub(crate) struct MetricsContext {
-    /// `engine="0",` in front of the labels that sort before `model_name`.
+    /// The first served name, escaped for a label.
     model_name: String,
     created: f64,
     kv_metrics: bool,

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn lengths_scatter_about_their_mean_and_repeat_with_the_seed() {
         let lengths: Vec<u32> = (0..4000).map(|seed| natural_length(mix(seed), 200.0)).collect();
-        let mean = lengths.iter().sum::<u32>() as f64 / 4000.0;
+        let mean = f64::from(lengths.iter().sum::<u32>()) / 4000.0;
         assert!((180.0..220.0).contains(&mean), "{mean}");
         assert!(*lengths.iter().max().expect("some") > 500 && *lengths.iter().min().expect("some") < 60);
         assert_eq!(natural_length(5, 200.0), natural_length(5, 200.0));

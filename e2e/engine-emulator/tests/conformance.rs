@@ -24,9 +24,12 @@ fn fixture_json(name: &str) -> Value {
     serde_json::from_str(&fixture(name)).expect("fixture is JSON")
 }
 
+/// Families in their order with type, and the samples of each.
+type Shape = (Vec<(String, String)>, BTreeMap<String, BTreeSet<String>>);
+
 /// Families in their order with type, and of each its samples: name and labels. Of the information metric only the
 /// labels' names count.
-fn shape(page: &str) -> (Vec<(String, String)>, BTreeMap<String, BTreeSet<String>>) {
+fn shape(page: &str) -> Shape {
     let (mut families, mut samples) = (Vec::new(), BTreeMap::new());
     for line in page.lines() {
         if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
@@ -192,7 +195,7 @@ fn forms(body: &str) -> Vec<String> {
     let mut forms: Vec<String> = body
         .split("\n\n")
         .filter_map(|event| event.strip_prefix("data: "))
-        .map(|event| serde_json::from_str(event).map_or(event.to_owned(), |event: Value| form(&event)))
+        .map(|event| serde_json::from_str(event).map_or_else(|_| event.to_owned(), |event: Value| form(&event)))
         .collect();
     forms.dedup();
     forms
