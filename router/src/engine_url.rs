@@ -86,7 +86,7 @@ mod tests {
             ("http://", "not a host"),
             ("http://a:1/v1", "not a host"),
             ("http://u:p@a:1", "credentials"),
-            ("http://a:99999", "not"),
+            ("http://a:99999", "65535"),
         ] {
             let message = text.parse::<EngineUrl>().expect_err(text).to_string();
             assert!(message.contains(problem) && message.contains("http://host:port"), "{message}");
