@@ -13,7 +13,7 @@ use numbers::{positive, share, whole};
 /// Started as `engine-emulator serve MODEL [flags]`, as `engine-emulator MODEL [flags]`, or through a link named
 /// `vllm` as `vllm serve MODEL [flags]`. Flags of vLLM that are not listed here are accepted and named in a warning.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "engine-emulator", version, max_term_width = 120, after_help = AFTER_HELP)]
+#[command(name = "engine-emulator", version, override_usage = USAGE, max_term_width = 120, after_help = AFTER_HELP)]
 pub struct Args {
     /// Model to serve; a name, nothing is loaded. Also as first argument after `serve`.
     #[arg(long, value_name = "MODEL", default_value = "Qwen/Qwen3-32B", help_heading = VLLM)]
@@ -136,6 +136,7 @@ pub struct Args {
 const VLLM: &str = "vLLM's flags";
 const OWN: &str = "The emulator's own flags";
 const FAULTS: &str = "Faults (also at run time: POST /emulator/faults when VLLM_SERVER_DEV_MODE=1)";
+const USAGE: &str = "engine-emulator [serve] MODEL [OPTIONS]";
 const AFTER_HELP: &str = "\
 Examples:
   engine-emulator serve meta-llama/Llama-3.1-8B --port 8001 --profile qwen3-32b-h100-tp2 --startup 30
