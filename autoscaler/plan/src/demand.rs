@@ -94,6 +94,10 @@ impl Look {
         for engine in &facts.engines {
             look.join(engine, router_view(&facts.router, &engine.id), queue, router_at, facts);
         }
+        let most = look.loads.iter().map(|(_, load)| load.in_service).fold(0.0, f64::max);
+        for (_, load) in &mut look.loads {
+            load.is_busiest = load.in_service + 0.5 >= most;
+        }
         look
     }
 
@@ -130,7 +134,7 @@ impl Look {
                 }
                 self.in_service += load.in_service;
                 self.waiting += load.waiting;
-                load.waiting += queue;
+                load.queue = queue;
                 self.loads.push((engine.id.clone(), load));
             }
         }
@@ -156,6 +160,8 @@ fn join_views(
                 at: sample.at,
                 in_service: running + on_the_way,
                 waiting,
+                queue: 0.0,
+                is_busiest: true,
                 ttft: sample.ttft,
                 inter_token_latency: sample.inter_token_latency,
                 period_seconds,
@@ -165,6 +171,8 @@ fn join_views(
             at: router_at,
             in_service: view.in_flight,
             waiting: 0.0,
+            queue: 0.0,
+            is_busiest: true,
             ttft: view.ttft,
             inter_token_latency: view.inter_token_latency,
             period_seconds,
@@ -236,14 +244,14 @@ impl DemandState {
     }
 
     /// Growth of counters since the last look; a new or restarted process counts from where it is seen first.
-    fn increase(&mut self, counters: Option<Vec<(String, f64)>>) -> Option<f64> {
+    fn increase(&mut self, counters: Option<Vec<Counter>>) -> Option<f64> {
         let counters = counters?;
         let mut known = false;
         let mut sum = 0.0;
-        for (name, value) in counters {
+        for Counter { name, value, share } in counters {
             if let Some(before) = self.counters.insert(name, value) {
                 known = true;
-                sum += if value >= before { value - before } else { value };
+                sum += share * if value >= before { value - before } else { value };
             }
         }
         known.then_some(sum)
@@ -251,12 +259,8 @@ impl DemandState {
 
     /// Forgets the counters of processes that are gone.
     pub(crate) fn retain(&mut self, facts: &Facts) {
-        let names: Vec<String> = received_counters(facts)
-            .into_iter()
-            .chain(finished_counters(facts))
-            .flatten()
-            .map(|(name, _)| name)
-            .collect();
+        let known = received_counters(facts).into_iter().chain(finished_counters(facts)).flatten();
+        let names: Vec<String> = known.map(|counter| counter.name).collect();
         self.counters.retain(|name, _| names.contains(name));
     }
 
@@ -314,12 +318,23 @@ impl DemandState {
 /// Less than a hundredth of a request at once, with nothing there now, is the tail of an average.
 const NOTHING: f64 = 0.01;
 
-fn received_counters(facts: &Facts) -> Option<Vec<(String, f64)>> {
+/// A counter of one process, and how much of its growth is this target's.
+struct Counter {
+    name: String,
+    value: f64,
+    share: f64,
+}
+
+fn received_counters(facts: &Facts) -> Option<Vec<Counter>> {
     let RouterFacts::Replicas(replicas) = &facts.router else { return None };
     let counters: Vec<_> = replicas
         .iter()
         .filter_map(|replica| match &replica.observation {
-            RouterObservation::Seen(sample) => Some((format!("router/{}", replica.id), sample.received_total)),
+            RouterObservation::Seen(sample) => Some(Counter {
+                name: format!("router/{}", replica.id),
+                value: sample.received_total,
+                share: sample.arrivals_share,
+            }),
             RouterObservation::Unreachable { .. } => None,
         })
         .collect();
@@ -327,11 +342,13 @@ fn received_counters(facts: &Facts) -> Option<Vec<(String, f64)>> {
 }
 
 /// `None` unless every Ready engine tells what it finished.
-fn finished_counters(facts: &Facts) -> Option<Vec<(String, f64)>> {
+fn finished_counters(facts: &Facts) -> Option<Vec<Counter>> {
     let ready = facts.engines.iter().filter(|engine| matches!(engine.phase, Phase::Ready { .. }));
     let counters: Option<Vec<_>> = ready
         .map(|engine| match &engine.observation {
-            Observation::Seen(sample) => Some((format!("engine/{}", engine.id), sample.finished_total?)),
+            Observation::Seen(sample) => {
+                Some(Counter { name: format!("engine/{}", engine.id), value: sample.finished_total?, share: 1.0 })
+            }
             Observation::Absent { .. } | Observation::Stale { .. } => None,
         })
         .collect();

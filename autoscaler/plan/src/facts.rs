@@ -182,15 +182,18 @@ pub enum RouterObservation {
     Seen(RouterSample),
 }
 
-/// One scrape of one router replica, for this model. A queue shared by several targets is split before it gets here.
+/// One scrape of one router replica, for this model. A queue shared by several targets is split before it gets here;
+/// arrivals are split by [`RouterSample::arrivals_share`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouterSample {
     /// When it was scraped.
     pub at: Timestamp,
     /// Requests that wait for any engine.
     pub queue_depth: f64,
-    /// Requests admitted since the router started.
+    /// Requests admitted since the router started, for all targets that serve the name.
     pub received_total: f64,
+    /// Share of those arrivals that is this target's, 0 to 1. A counter cannot be split: it would jump with the share.
+    pub arrivals_share: f64,
     /// What it sees of each engine, by engine id.
     pub engines: BTreeMap<String, RouterEngineView>,
 }

@@ -22,8 +22,13 @@ pub(crate) struct EngineLoad {
     pub(crate) at: Timestamp,
     /// Requests in service.
     pub(crate) in_service: f64,
-    /// Requests that wait for this engine, or for any.
+    /// Requests that wait in it.
     pub(crate) waiting: f64,
+    /// Requests that wait in routers, for any engine.
+    pub(crate) queue: f64,
+    /// No other engine serves more. Only such a one shows by a router's queue that it is full: an engine that has just
+    /// appeared serves little while the queue of before is still being handed out.
+    pub(crate) is_busiest: bool,
     pub(crate) ttft: Option<SumCount>,
     pub(crate) inter_token_latency: Option<SumCount>,
     /// Length of a control period in seconds.
@@ -44,7 +49,7 @@ pub(crate) struct Step {
 /// The open intervals of one engine.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Intervals {
-    last: Option<(Timestamp, f64, f64)>,
+    last: Option<EngineLoad>,
     inter_token_latency: Interval,
     ttft: Interval,
 }
@@ -60,24 +65,26 @@ struct Interval {
 
 impl Intervals {
     pub(crate) fn advance(&mut self, load: &EngineLoad) -> Step {
-        let Some((at, in_service, waiting)) = self.last.replace((load.at, load.in_service, load.waiting)) else {
+        let Some(last) = self.last.replace(*load) else {
             self.inter_token_latency.restart(load.inter_token_latency);
             self.ttft.restart(load.ttft);
             return Step::default();
         };
-        let elapsed = seconds_between(at, load.at);
+        let elapsed = seconds_between(last.at, load.at);
         if elapsed <= 0.0 {
             return Step::default();
         }
-        let mean = f64::midpoint(in_service, load.in_service);
-        let waited = waiting >= 1.0 || load.waiting >= 1.0;
+        let mean = f64::midpoint(last.in_service, load.in_service);
+        let waits_inside = last.waiting >= 1.0 && load.waiting >= 1.0;
+        let waits_outside = last.queue >= 1.0 && load.queue >= 1.0 && last.is_busiest && load.is_busiest;
+        let waited = [last.waiting, load.waiting, last.queue, load.queue].iter().any(|count| *count >= 1.0);
         for interval in [&mut self.inter_token_latency, &mut self.ttft] {
             interval.request_seconds += mean * elapsed;
             interval.seconds += elapsed;
             interval.waited |= waited;
         }
-        let full =
-            waiting >= 1.0 && load.waiting >= 1.0 && load.in_service >= 1.0 && load.in_service <= in_service + 0.5;
+        let grows = load.in_service > last.in_service + 0.5;
+        let full = (waits_inside || waits_outside) && load.in_service >= 1.0 && !grows;
         Step {
             inter_token_latency: self.inter_token_latency.close(
                 load.inter_token_latency,

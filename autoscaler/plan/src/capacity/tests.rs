@@ -35,6 +35,8 @@ impl Engine {
             at: Timestamp::from_millisecond(1_700_000_000_000 + (self.now * 1000.0) as i64).expect("in range"),
             in_service: n,
             waiting,
+            queue: 0.0,
+            is_busiest: true,
             ttft: Some(self.first),
             inter_token_latency: Some(self.between),
             period_seconds: self.period,

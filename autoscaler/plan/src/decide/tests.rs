@@ -52,7 +52,7 @@ fn router(now: Timestamp, queue: f64, in_flight: &[(usize, f64)]) -> RouterFacts
         .iter()
         .map(|(id, count)| (format!("ns/engine-{id}"), RouterEngineView { in_flight: *count, ..Default::default() }))
         .collect();
-    let sample = RouterSample { at: now, queue_depth: queue, received_total: 100.0, engines };
+    let sample = RouterSample { at: now, queue_depth: queue, received_total: 100.0, arrivals_share: 1.0, engines };
     RouterFacts::Replicas(vec![RouterReplica {
         id: "ns/router-0".into(),
         observation: RouterObservation::Seen(sample),
@@ -274,3 +274,23 @@ fn a_restart_continues_without_a_jump() {
 }
 
 mod properties;
+
+#[test]
+fn the_words_of_the_reasons_are_these() {
+    let mut state = State::default();
+    let mut lines = Vec::new();
+    let mut note = |title: &str, decision: &Decision| {
+        lines.push(format!("{title}: {} replicas", decision.replicas));
+        lines.extend(decision.because.iter().map(|r| format!("  {} ({:.2}): {}", r.reason, r.value, r.message)));
+    };
+    note("queue", &decide(&fleet(at(0), &[(8.0, 24.0)]), &mut state, at(0)));
+    note("fallen", &decide(&fleet(at(2000), &[(0.0, 0.0); 6]), &mut state, at(2000)));
+    let mut blind = fleet(at(4000), &[(8.0, 0.0); 5]);
+    blind.engines.push(ready(9, absent()));
+    blind.router = silent_router();
+    blind.replicas = 6;
+    note("blind", &decide(&blind, &mut State::default(), at(4000)));
+    note("flood", &decide(&fleet(at(0), &[(8.0, 900.0)]), &mut State::default(), at(0)));
+    note("idle", &decide(&fleet(at(0), &[(0.0, 0.0)]), &mut State::default(), at(0)));
+    insta::assert_snapshot!(lines.join("\n"));
+}

@@ -1,0 +1,211 @@
+//! What an operator writes.
+#![expect(unreachable_pub, reason = "KubeSchema generates a copy of each struct inside a function")]
+#![expect(clippy::duplicated_attributes, reason = "each printer column has a type and a path of its own")]
+
+use kube::{CustomResource, KubeSchema};
+use process::duration::HumanDuration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::percent::Percent;
+use crate::status::EngineAutoscalerStatus;
+
+/// Keeps a Deployment of LLM engines at the fewest replicas that meet a latency objective.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "autoscaling.vllm-prod-stack.io",
+    version = "v1alpha1",
+    kind = "EngineAutoscaler",
+    namespaced,
+    shortname = "eas",
+    category = "all",
+    status = "EngineAutoscalerStatus",
+    derive = "PartialEq",
+    doc = "Keeps a Deployment of LLM engines at the fewest replicas that meet a latency objective.",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.minReplicas", priority = 1),
+    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxReplicas", priority = 1),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Why", type_ = "string", json_path = ".status.message")
+)]
+#[x_kube(
+    validation = Rule::new("self.minReplicas <= self.maxReplicas")
+        .message("minReplicas must not be above maxReplicas")
+        .field_path(".minReplicas")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineAutoscalerSpec {
+    /// What is scaled; the selector of its scale subresource finds the engines.
+    pub scale_target_ref: ScaleTargetRef,
+    /// The name clients send in `model`: joins the router's series. Without it, engines' metrics alone count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub served_model_name: Option<String>,
+    /// Fewest replicas. 0 lets the model sleep while nobody asks for it; the router then holds requests, so 0 needs one.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub min_replicas: i32,
+    /// Most replicas.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_replicas: i32,
+    /// Who acts: `Scale` writes the target's scale; `ThroughHPA` publishes `engine_desired_replicas` for an HPA;
+    /// `Advise` decides and never acts.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Keep the replicas as they are; decisions are still made and shown.
+    #[serde(default)]
+    pub paused: bool,
+    /// Latency objective, in wall time.
+    #[serde(default)]
+    pub objective: ObjectiveSpec,
+    /// Start-up time from order to Ready. It is learned; what is set here overrides it.
+    #[serde(default)]
+    pub startup: StartupSpec,
+    /// How replicas are let go.
+    #[serde(default)]
+    pub scale_down: ScaleDownSpec,
+}
+
+/// An object with a scale subresource, in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleTargetRef {
+    /// Such as `apps/v1`.
+    #[serde(default = "apps_v1")]
+    #[schemars(length(min = 1))]
+    pub api_version: String,
+    /// Such as `Deployment`.
+    #[serde(default = "deployment")]
+    #[schemars(length(min = 1))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(min = 1))]
+    pub name: String,
+}
+
+/// Who acts on decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// The controller writes the target's scale.
+    #[default]
+    Scale,
+    /// An HPA follows the published metric.
+    ThroughHPA,
+    /// Nobody: decisions are shown.
+    Advise,
+}
+
+impl Mode {
+    /// As written in the object.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scale => "Scale",
+            Self::ThroughHPA => "ThroughHPA",
+            Self::Advise => "Advise",
+        }
+    }
+}
+
+/// Share of requests that get their first token, and then their tokens, in time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("duration(self.ttft) > duration('0s') && duration(self.interTokenLatency) > duration('0s')")
+        .message("ttft and interTokenLatency must be longer than 0s")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectiveSpec {
+    /// Time to first token.
+    #[serde(default = "ttft")]
+    #[schemars(schema_with = "duration_schema")]
+    pub ttft: HumanDuration,
+    /// Mean time between the tokens of a request.
+    #[serde(default = "inter_token_latency")]
+    #[schemars(schema_with = "duration_schema")]
+    pub inter_token_latency: HumanDuration,
+    /// Share of requests that meet both.
+    #[serde(default = "attainment")]
+    pub attainment: Percent,
+}
+
+impl Default for ObjectiveSpec {
+    fn default() -> Self {
+        Self { ttft: ttft(), inter_token_latency: inter_token_latency(), attainment: attainment() }
+    }
+}
+
+/// Override of the learned start-up time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartupSpec {
+    /// Plan with this start-up time instead of the learned one.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_duration_schema")]
+    pub fixed: Option<HumanDuration>,
+}
+
+/// How replicas are let go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleDownSpec {
+    /// A lower number is taken only when nothing higher was wanted for this many seconds.
+    #[serde(default = "stabilization_seconds")]
+    #[schemars(range(min = 0, max = 86_400), extend("format" = "int32"))]
+    pub stabilization_seconds: u32,
+}
+
+impl Default for ScaleDownSpec {
+    fn default() -> Self {
+        Self { stabilization_seconds: stabilization_seconds() }
+    }
+}
+
+fn one() -> i32 {
+    1
+}
+
+fn apps_v1() -> String {
+    "apps/v1".to_owned()
+}
+
+fn deployment() -> String {
+    "Deployment".to_owned()
+}
+
+/// Chat users notice a second.
+fn ttft() -> HumanDuration {
+    HumanDuration::from_secs(1)
+}
+
+/// 20 tokens a second: faster than anybody reads.
+fn inter_token_latency() -> HumanDuration {
+    HumanDuration::from_millis(50)
+}
+
+fn attainment() -> Percent {
+    "99%".parse().expect("a percentage")
+}
+
+/// As long as a warm start takes at best: giving a replica back earlier saves less than its return costs.
+fn stabilization_seconds() -> u32 {
+    60
+}
+
+/// Only the units that Kubernetes' CEL `duration()` reads too.
+fn duration_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$",
+        "description": "A duration such as 250ms, 1s, 5m or 1h30m",
+    })
+}
+
+fn optional_duration_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = duration_schema(generator);
+    schema.insert("nullable".to_owned(), true.into());
+    schema
+}

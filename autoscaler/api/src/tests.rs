@@ -1,0 +1,113 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object(spec: &Value) -> Result<EngineAutoscaler, String> {
+    let value = json!({"apiVersion": "autoscaling.vllm-prod-stack.io/v1alpha1", "kind": "EngineAutoscaler",
+        "metadata": {"name": "llama-8b"}, "spec": spec});
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+fn checked(spec: &Value) -> Result<Validated, String> {
+    validate(&object(spec)?.spec, 2.0, 32.0).map_err(|error| error.to_string())
+}
+
+fn minimal() -> Value {
+    json!({"scaleTargetRef": {"name": "llama-8b"}, "maxReplicas": 12})
+}
+
+fn with(key: &str, value: Value) -> Value {
+    let mut spec = minimal();
+    spec[key] = value;
+    spec
+}
+
+#[test]
+fn the_shipped_definition_is_fresh() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/vllm-prod-stack/crds/engineautoscalers.yaml");
+    let shipped = std::fs::read_to_string(path).expect("the chart ships the definition");
+    assert!(
+        shipped == crd_yaml(),
+        "stale; run: cargo run -p autoscaler -- crd print > charts/vllm-prod-stack/crds/engineautoscalers.yaml"
+    );
+}
+
+#[test]
+fn the_definition_holds_the_rules_and_the_columns() {
+    let text = crd_yaml();
+    for part in [
+        "self.minReplicas <= self.maxReplicas",
+        "duration(self.ttft) > duration('0s')",
+        "- eas",
+        ".status.desiredReplicas",
+        ".status.readyReplicas",
+        ".status.reason",
+        "x-kubernetes-validations",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn a_short_object_gets_the_documented_defaults() {
+    let validated = checked(&minimal()).expect("valid");
+    assert_eq!(validated.target.to_string(), "Deployment llama-8b");
+    assert_eq!((validated.target.group.as_str(), validated.target.version.as_str()), ("apps", "v1"));
+    assert_eq!(validated.mode, Mode::Scale);
+    let settings = validated.settings;
+    assert_eq!((settings.min_replicas, settings.max_replicas), (1, 12));
+    assert!((settings.objective.ttft_seconds - 1.0).abs() < 1e-9);
+    assert!((settings.objective.inter_token_latency_seconds - 0.05).abs() < 1e-9);
+    assert!((settings.objective.attainment - 0.99).abs() < 1e-9);
+    assert!((settings.stabilization_seconds - 60.0).abs() < 1e-9);
+}
+
+#[test]
+fn bad_fields_are_named_with_the_fix() {
+    let cases = [
+        (with("minReplicas", json!(13)), "spec.minReplicas: 13 is above maxReplicas 12"),
+        (with("maxReplicas", json!(0)), "spec.maxReplicas: 0 is not a fleet; write 1 or more"),
+        (with("minReplicas", json!(-1)), "spec.minReplicas: replicas must not be negative"),
+        (
+            with("objective", json!({"ttft": "0s"})),
+            "spec.objective.ttft: it must be longer than 0s; write a duration such as 1s",
+        ),
+        (with("objective", json!({"interTokenLatency": "0s"})), "spec.objective.interTokenLatency"),
+        (with("objective", json!({"ttft": "1"})), "250ms, 1s, 5m"),
+        (with("objective", json!({"attainment": "100%"})), "from 50% to 99.99%"),
+        (with("objective", json!({"attainment": "0.99"})), "from 50% to 99.99%"),
+        (with("startup", json!({"override": "0s"})), "spec.startup.override"),
+        (with("scaleTargetRef", json!({"name": "a/b"})), "spec.scaleTargetRef.name: `a/b` is not a name"),
+        (with("mode", json!("Manual")), "unknown variant `Manual`, expected one of `Scale`, `ThroughHPA`, `Advise`"),
+    ];
+    for (spec, expected) in cases {
+        let error = checked(&spec).expect_err("bad");
+        assert!(error.contains(expected), "{spec}\n→ {error}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn a_percentage_reads_and_writes_as_people_do() {
+    for text in ["99%", "99.9%", "50%"] {
+        assert_eq!(text.parse::<Percent>().expect("a share").to_string(), text);
+    }
+    for text in ["99", "", "%", "49%", "100%", "NaN%", "-99%", "99.999%"] {
+        assert!(text.parse::<Percent>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_condition_keeps_its_time_until_its_status_changes() {
+    let mut status = EngineAutoscalerStatus::default();
+    let at = |second| jiff::Timestamp::from_second(second).expect("in range");
+    status.set_condition(conditions::READY, ConditionStatus::True, "Deciding", "", Some(1), at(0));
+    status.set_condition(conditions::READY, ConditionStatus::True, "Deciding", "again", Some(2), at(100));
+    let condition = status.condition(conditions::READY).expect("set");
+    assert_eq!(
+        (condition.last_transition_time.as_str(), condition.message.as_str()),
+        ("1970-01-01T00:00:00Z", "again")
+    );
+    status.set_condition(conditions::READY, ConditionStatus::False, "Invalid", "", Some(3), at(200));
+    assert_eq!(status.condition(conditions::READY).expect("set").last_transition_time, "1970-01-01T00:03:20Z");
+    assert_eq!(status.conditions.len(), 1);
+}

@@ -1,0 +1,129 @@
+//! From what was written to what is decided on. The API server checks the same rules; an older definition, or none, may
+//! let a bad object through.
+
+use autoscaler_plan::{Objective, Settings};
+
+use crate::spec::{EngineAutoscalerSpec, Mode};
+
+/// A spec that can be acted on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Validated {
+    /// What is scaled.
+    pub target: Target,
+    /// Who acts.
+    pub mode: Mode,
+    /// The router's name of the model.
+    pub served_model_name: Option<String>,
+    /// What to decide by.
+    pub settings: Settings,
+}
+
+/// An object with a scale subresource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// API group, empty for the core group.
+    pub group: String,
+    /// API version without its group.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.kind, self.name)
+    }
+}
+
+/// Why a spec cannot be acted on: the field and the fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("spec.{field}: {problem}; {fix}")]
+pub struct InvalidSpec {
+    /// Path below `spec`.
+    pub field: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What would be right.
+    pub fix: &'static str,
+}
+
+/// Checks a spec.
+///
+/// # Errors
+/// The first field that is wrong, and the fix.
+pub fn validate(
+    spec: &EngineAutoscalerSpec,
+    control_period_seconds: f64,
+    capacity_prior: f64,
+) -> Result<Validated, InvalidSpec> {
+    let refuse = |field, problem: String, fix| Err(InvalidSpec { field, problem, fix });
+    let (Ok(min_replicas), Ok(max_replicas)) = (u32::try_from(spec.min_replicas), u32::try_from(spec.max_replicas))
+    else {
+        return refuse("minReplicas", "replicas must not be negative".to_owned(), "write 0 or more");
+    };
+    if max_replicas == 0 {
+        return refuse("maxReplicas", "0 is not a fleet".to_owned(), "write 1 or more, or set paused");
+    }
+    if min_replicas > max_replicas {
+        let problem = format!("{min_replicas} is above maxReplicas {max_replicas}");
+        return refuse("minReplicas", problem, "lower minReplicas or raise maxReplicas");
+    }
+    let objective = Objective {
+        ttft_seconds: spec.objective.ttft.as_secs_f64(),
+        inter_token_latency_seconds: spec.objective.inter_token_latency.as_secs_f64(),
+        attainment: spec.objective.attainment.as_share(),
+    };
+    if objective.ttft_seconds <= 0.0 {
+        return refuse("objective.ttft", "it must be longer than 0s".to_owned(), "write a duration such as 1s");
+    }
+    if objective.inter_token_latency_seconds <= 0.0 {
+        let field = "objective.interTokenLatency";
+        return refuse(field, "it must be longer than 0s".to_owned(), "write a duration such as 50ms");
+    }
+    let startup_seconds = spec.startup.fixed.map(|fixed| fixed.as_secs_f64());
+    if startup_seconds.is_some_and(|seconds| seconds <= 0.0) {
+        let fix = "write a duration such as 90s, or leave it out to have it learned";
+        return refuse("startup.override", "it must be longer than 0s".to_owned(), fix);
+    }
+    let settings = Settings {
+        min_replicas,
+        max_replicas,
+        objective,
+        stabilization_seconds: f64::from(spec.scale_down.stabilization_seconds).max(control_period_seconds),
+        startup_seconds,
+        control_period_seconds,
+        capacity_prior,
+        paused: spec.paused,
+    };
+    Ok(Validated {
+        target: target(spec)?,
+        mode: spec.mode,
+        served_model_name: spec.served_model_name.clone().filter(|name| !name.is_empty()),
+        settings,
+    })
+}
+
+fn target(spec: &EngineAutoscalerSpec) -> Result<Target, InvalidSpec> {
+    let reference = &spec.scale_target_ref;
+    let (group, version) = reference.api_version.split_once('/').unwrap_or(("", &reference.api_version));
+    let target = Target {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: reference.kind.clone(),
+        name: reference.name.clone(),
+    };
+    for (field, value) in [
+        ("scaleTargetRef.apiVersion", &target.version),
+        ("scaleTargetRef.kind", &target.kind),
+        ("scaleTargetRef.name", &target.name),
+    ] {
+        // A slash would reach another path of the API.
+        if value.is_empty() || value.contains(['/', '?', '#', ' ']) {
+            let problem = format!("`{value}` is not a name");
+            return Err(InvalidSpec { field, problem, fix: "name an object such as apps/v1, Deployment, llama-8b" });
+        }
+    }
+    Ok(target)
+}

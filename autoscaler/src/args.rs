@@ -1,0 +1,56 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{controller, crd, explain, standalone};
+
+/// Predictive autoscaler for LLM engines.
+///
+/// Keeps each engine Deployment (or the engine processes of one host) at the fewest replicas that meet a latency
+/// objective, planning over the engine's learned start-up time, and says why.
+#[derive(Debug, Parser)]
+#[command(name = "autoscaler", version, about, max_term_width = 120)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "parsed once")]
+enum Command {
+    /// Watch the EngineAutoscalers of a namespace and scale their targets
+    Controller(controller::args::ControllerArgs),
+    /// Run and scale engine processes on this host, without Kubernetes
+    Standalone(standalone::args::StandaloneArgs),
+    /// Print or apply the CustomResourceDefinition
+    #[command(subcommand)]
+    Crd(crd::CrdCommand),
+    /// Put the last decision of an EngineAutoscaler into words
+    Explain(explain::ExplainArgs),
+}
+
+impl Args {
+    /// Runs the command; an error is printed with its causes.
+    pub async fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Controller(args) => Box::pin(controller::run(args)).await,
+            Command::Standalone(args) => Box::pin(standalone::run(args)).await,
+            Command::Crd(command) => crd::run(command).await,
+            Command::Explain(args) => explain::run(args).await,
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                report(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a command")]
+fn report(error: &anyhow::Error) {
+    eprintln!("autoscaler: {error:#}");
+}

@@ -1,0 +1,333 @@
+//! One round over all objects: prepare → decide → apply → report.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use autoscaler_api::{EngineAutoscaler, EngineAutoscalerStatus, InvalidSpec, Validated, validate};
+use autoscaler_plan::{Decision, State, decide};
+use engines::{Engine, EngineState};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::{Client, ResourceExt as _};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::apply::{self, Outcome};
+use super::args::ControllerSettings;
+use super::objects::Object;
+use super::report;
+use super::scale::{self, OtherScalers, Scale, ScaleError};
+use crate::leader::{Leadership, WRITE_TIMEOUT};
+use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
+use crate::observe::Readings;
+use crate::observe::facts::{Freshness, Share, TargetView, facts};
+use crate::observe::selector;
+
+/// Requests to the API server under way at once.
+const CONCURRENT_REQUESTS: usize = 16;
+
+/// How old the list of other scalers may be: somebody who adds an HPA sees the refusal within this time.
+const OTHER_SCALERS_AGE: Duration = Duration::from_secs(10);
+
+/// What one round looks at.
+pub struct View<'a> {
+    /// All EngineAutoscalers.
+    pub objects: &'a BTreeMap<String, Object>,
+    /// All engines.
+    pub engines: &'a [Engine],
+    /// All router replicas.
+    pub routers: &'a [Engine],
+    /// What they said.
+    pub readings: &'a Readings,
+}
+
+/// What is remembered of one object from round to round.
+#[derive(Debug, Default)]
+pub struct Tracked {
+    pub(super) uid: String,
+    pub(super) state: State,
+    /// The status as last written.
+    pub(super) written: Option<(Instant, EngineAutoscalerStatus)>,
+    /// Replicas last told in an event.
+    pub(super) announced: Option<u32>,
+    labels: Option<(ModelLabels, ObjectLabels)>,
+}
+
+/// One object on its way through a round.
+pub struct Case<'a> {
+    /// The object.
+    pub object: &'a EngineAutoscaler,
+    /// What it asks for.
+    pub valid: Validated,
+    /// Its target's scale.
+    pub scale: Scale,
+    /// Why it must not be scaled, if so: reason and message.
+    pub refused: Option<(&'static str, String)>,
+    engines: Vec<&'a Engine>,
+}
+
+/// Why no decision can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// The object cannot be read.
+    #[error("the object cannot be read: {0}")]
+    Unreadable(String),
+    /// The spec is wrong.
+    #[error(transparent)]
+    Invalid(#[from] InvalidSpec),
+    /// The target is not there or cannot be read.
+    #[error(transparent)]
+    Scale(#[from] ScaleError),
+    /// The target's selector cannot be read.
+    #[error(transparent)]
+    Selector(#[from] selector::SelectorError),
+    /// The API server did not answer.
+    #[error("no answer from the API server within {WRITE_TIMEOUT:?}")]
+    Timeout,
+}
+
+impl CaseError {
+    /// A bounded word for conditions.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) | Self::Invalid(_) => "InvalidSpec",
+            Self::Scale(error) => error.reason(),
+            Self::Selector(_) => "TargetHasNoSelector",
+            Self::Timeout => "TargetUnreadable",
+        }
+    }
+}
+
+/// The controller between rounds.
+pub struct Controller {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    settings: ControllerSettings,
+    metrics: Metrics,
+    freshness: Freshness,
+    tracked: BTreeMap<String, Tracked>,
+    others: Option<(Instant, OtherScalers)>,
+}
+
+impl Controller {
+    /// A controller that has seen nothing yet.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        namespace: String,
+        settings: ControllerSettings,
+        metrics: Metrics,
+        freshness: Freshness,
+    ) -> Self {
+        Self { client, namespace, settings, metrics, freshness, tracked: BTreeMap::new(), others: None }
+    }
+
+    /// Name of this replica.
+    pub(super) fn identity(&self) -> &str {
+        &self.settings.identity
+    }
+
+    /// Forgets what an earlier term remembers: the objects' status knows what another leader did meanwhile.
+    pub fn begin_term(&mut self, leads: bool) {
+        self.tracked.clear();
+        self.others = None;
+        self.metrics.set_leader(leads);
+    }
+
+    /// One round.
+    pub async fn round(&mut self, view: &View<'_>, leadership: &watch::Receiver<Leadership>, now: Timestamp) {
+        self.track(view.objects);
+        self.look_for_other_scalers().await;
+        let cases = self.prepare(view).await;
+        let shares = shares(&cases);
+        for (name, case) in cases {
+            if !leadership.borrow().holds(Instant::now()) {
+                tracing::warn!("the lease may have passed on: the rest of this round is not carried out");
+                return;
+            }
+            let mut tracked = self.tracked.remove(&name).unwrap_or_default();
+            match case {
+                Err(error) => self.report_failure(&view.objects[&name], &mut tracked, &error, now).await,
+                Ok(case) => {
+                    let share = shares.get(&name).copied().unwrap_or(Share { own: 0, all: 0, targets: 1 });
+                    self.carry_out(&case, share, view, &mut tracked, leadership, now).await;
+                }
+            }
+            self.tracked.insert(name, tracked);
+        }
+    }
+
+    /// Begins to remember new objects, where the last leader stopped, and forgets those that are gone.
+    fn track(&mut self, objects: &BTreeMap<String, Object>) {
+        let metrics = &self.metrics;
+        self.tracked.retain(|name, tracked| {
+            let stays = objects.get(name).is_some_and(|object| object.uid == tracked.uid);
+            if let (false, Some((model, object))) = (stays, &tracked.labels) {
+                metrics.forget(model, object);
+            }
+            stays
+        });
+        for object in objects.values() {
+            if !self.tracked.contains_key(&object.name) {
+                self.tracked.insert(object.name.clone(), resume(object));
+            }
+        }
+    }
+
+    async fn look_for_other_scalers(&mut self) {
+        if self.others.as_ref().is_some_and(|(at, _)| at.elapsed() < OTHER_SCALERS_AGE) {
+            return;
+        }
+        let listing = OtherScalers::list(&self.client, &self.namespace);
+        let others = match tokio::time::timeout(WRITE_TIMEOUT, listing).await {
+            Ok(others) => others,
+            Err(_) => OtherScalers::unknown("list HPAs: no answer in time"),
+        };
+        self.others = Some((Instant::now(), others));
+    }
+
+    /// Validates every object and reads its target's scale.
+    async fn prepare<'a>(&self, view: &View<'a>) -> Vec<(String, Result<Case<'a>, CaseError>)> {
+        let examine = |object: &'a Object| async move {
+            let case = tokio::time::timeout(WRITE_TIMEOUT, self.case(object, view)).await;
+            (object.name.clone(), case.unwrap_or(Err(CaseError::Timeout)))
+        };
+        // Collected first: a lazy iterator over borrowed objects inside the stream is not `Send` for every lifetime.
+        let cases: Vec<_> = view.objects.values().map(examine).collect();
+        let mut cases: Vec<_> = futures::stream::iter(cases).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
+        cases.sort_by(|(left, _), (right, _)| left.cmp(right));
+        refuse_second_owners(&mut cases);
+        cases
+    }
+
+    async fn case<'a>(&self, object: &'a Object, view: &View<'a>) -> Result<Case<'a>, CaseError> {
+        let content = object.content.as_ref().map_err(|error| CaseError::Unreadable(error.clone()))?;
+        let period = self.settings.control_period.as_secs_f64();
+        let valid = validate(&content.spec, period, self.settings.capacity_prior)?;
+        let scale = scale::read(&self.client, &self.namespace, &valid.target).await?;
+        let mut engines = Vec::new();
+        for engine in view.engines {
+            if selector::matches(&scale.selector, &engine.labels)? {
+                engines.push(engine);
+            }
+        }
+        let refused = apply::refusal(&valid, self.others.as_ref().map(|(_, others)| others));
+        Ok(Case { object: content, valid, scale, refused, engines })
+    }
+
+    /// Decides, acts and tells.
+    async fn carry_out(
+        &self,
+        case: &Case<'_>,
+        share: Share,
+        view: &View<'_>,
+        tracked: &mut Tracked,
+        leadership: &watch::Receiver<Leadership>,
+        now: Timestamp,
+    ) {
+        let target = TargetView {
+            settings: case.valid.settings.clone(),
+            replicas: case.scale.replicas,
+            engines: case.engines.clone(),
+            router: case.valid.served_model_name.as_deref().map(|served| (served, view.routers)),
+            share,
+        };
+        let facts = facts(&target, view.readings, &self.freshness, now);
+        let decision = decide(&facts, &mut tracked.state, now);
+        let age = report::observation_age_seconds(&facts, now);
+        let outcome = apply::apply(self, case, &decision, leadership).await;
+        let (model, object) = self.labels(case);
+        self.metrics.record(&model, &object, &decision, case.scale.replicas, age);
+        tracked.labels = Some((model, object));
+        self.tell(case, &decision, &outcome, tracked, now).await;
+    }
+
+    fn labels(&self, case: &Case<'_>) -> (ModelLabels, ObjectLabels) {
+        let labelled = case.object.labels().get(engines::discover::MODEL_LABEL);
+        let of_engines = || case.engines.first().map(|engine| engine.model.clone()).filter(|model| !model.is_empty());
+        let model = labelled.cloned().or_else(of_engines).unwrap_or_else(|| case.object.name_any());
+        let namespace = self.namespace.clone();
+        (ModelLabels { namespace: namespace.clone(), model }, ObjectLabels { namespace, name: case.object.name_any() })
+    }
+
+    async fn tell(
+        &self,
+        case: &Case<'_>,
+        decision: &Decision,
+        outcome: &Outcome,
+        tracked: &mut Tracked,
+        now: Timestamp,
+    ) {
+        report::log(case, decision, outcome);
+        report::announce(self, case, decision, outcome, tracked, now).await;
+        let status = report::status(case, decision, outcome, tracked, now);
+        report::write(self, &case.object.name_any(), status, tracked).await;
+    }
+
+    async fn report_failure(&self, object: &Object, tracked: &mut Tracked, error: &CaseError, now: Timestamp) {
+        tracing::debug!(engine_autoscaler = object.name, error = %error, "no decision");
+        let status = report::failure(object, error, tracked, now);
+        report::write(self, &object.name, status, tracked).await;
+    }
+}
+
+/// Continues from what the last leader wrote into the status.
+fn resume(object: &Object) -> Tracked {
+    let status = object.content.as_ref().ok().and_then(|content| content.status.as_ref());
+    let memory = status.and_then(|status| status.memory.as_deref());
+    let state = memory.map(State::from_json).transpose().unwrap_or_else(|error| {
+        tracing::warn!(engine_autoscaler = object.name, error = %error, "what was learned cannot be read, learning starts again");
+        None
+    });
+    let announced = status.and_then(|status| status.desired_replicas).and_then(|count| u32::try_from(count).ok());
+    Tracked { uid: object.uid.clone(), state: state.unwrap_or_default(), announced, ..Tracked::default() }
+}
+
+type Cases<'a> = Vec<(String, Result<Case<'a>, CaseError>)>;
+
+/// Two objects on one target would pull it to and fro: the older one keeps it.
+fn refuse_second_owners(cases: &mut Cases<'_>) {
+    let mut order: Vec<usize> = (0..cases.len()).collect();
+    order.sort_by_key(|&index| match &cases[index].1 {
+        Ok(case) => (case.object.metadata.creation_timestamp.as_ref().map(|time| time.0), cases[index].0.clone()),
+        Err(_) => (None, cases[index].0.clone()),
+    });
+    let mut owners: BTreeMap<(String, String, String), String> = BTreeMap::new();
+    for index in order {
+        let (name, Ok(case)) = &mut cases[index] else { continue };
+        if case.valid.mode != autoscaler_api::Mode::Scale {
+            continue;
+        }
+        let target = &case.valid.target;
+        let key = (target.group.clone(), target.kind.clone(), target.name.clone());
+        match owners.get(&key) {
+            Some(owner) => {
+                let message = format!("{target} is scaled by EngineAutoscaler {owner}; delete one of the two");
+                case.refused = Some(("ScaledByAnother", message));
+            }
+            None => drop(owners.insert(key, name.clone())),
+        }
+    }
+}
+
+/// How the router's queue of a served name is split over the targets that serve it.
+fn shares(cases: &Cases<'_>) -> BTreeMap<String, Share> {
+    let ready = |case: &Case<'_>| case.engines.iter().filter(|engine| engine.state == EngineState::Ready).count();
+    let mut by_served: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (_, case) in cases {
+        if let Ok(case) = case
+            && let Some(served) = case.valid.served_model_name.as_deref()
+        {
+            let (all, targets) = by_served.entry(served).or_default();
+            *all += ready(case);
+            *targets += 1;
+        }
+    }
+    let share = |(name, case): &(String, Result<Case<'_>, CaseError>)| {
+        let case = case.as_ref().ok()?;
+        let (all, targets) = *by_served.get(case.valid.served_model_name.as_deref()?)?;
+        Some((name.clone(), Share { own: ready(case), all, targets }))
+    };
+    cases.iter().filter_map(share).collect()
+}

@@ -1,0 +1,162 @@
+//! Every metric of the controller.
+
+use std::sync::atomic::AtomicU64;
+
+use autoscaler_plan::Decision;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+type Number = Gauge<f64, AtomicU64>;
+
+/// Labels of the metrics that an HPA selects on.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ModelLabels {
+    /// Namespace of the target.
+    pub namespace: String,
+    /// `modelSpec[].name`, the `model` label of the engines.
+    pub model: String,
+}
+
+/// Labels of one EngineAutoscaler.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ObjectLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    namespace: String,
+    name: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QuantileLabels {
+    namespace: String,
+    name: String,
+    quantile: &'static str,
+}
+
+/// The controller's metrics. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    engine_desired_replicas: Family<ModelLabels, Gauge>,
+    engine_forecast: Family<ModelLabels, Number>,
+    replicas_desired: Family<ObjectLabels, Gauge>,
+    replicas_current: Family<ObjectLabels, Gauge>,
+    replicas_ready: Family<ObjectLabels, Gauge>,
+    decisions: Family<ReasonLabels, Counter>,
+    capacity: Family<ObjectLabels, Number>,
+    startup: Family<QuantileLabels, Number>,
+    unobserved: Family<ObjectLabels, Gauge>,
+    observation_age: Family<ObjectLabels, Number>,
+    leader: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn register(&self, registry: &mut Registry) {
+        let mut add = |name: &str, help: &str, metric: &Family<ObjectLabels, Gauge>| {
+            registry.register(name, help, metric.clone());
+        };
+        add("autoscaler_replicas_desired", "Replicas decided on", &self.replicas_desired);
+        add("autoscaler_replicas_current", "Replicas the target is told to have", &self.replicas_current);
+        add("autoscaler_replicas_ready", "Engines that are Ready", &self.replicas_ready);
+        add("autoscaler_engines_unobserved", "Ready engines whose load is unknown", &self.unobserved);
+        registry.register(
+            "engine_desired_replicas",
+            "Replicas a model's engines should have, for HPAs of mode ThroughHPA",
+            self.engine_desired_replicas.clone(),
+        );
+        registry.register(
+            "engine_forecast_requests_per_second",
+            "Arrivals expected when an engine ordered now is Ready",
+            self.engine_forecast.clone(),
+        );
+        registry.register("autoscaler_decisions", "Decisions by their binding reason", self.decisions.clone());
+        registry.register(
+            "autoscaler_capacity_requests_per_replica",
+            "Learned requests at once that a replica carries within the objective",
+            self.capacity.clone(),
+        );
+        registry.register("autoscaler_startup_seconds", "Learned seconds from order to Ready", self.startup.clone());
+        registry.register(
+            "autoscaler_observation_age_seconds",
+            "Age of the oldest reading the last decision rests on",
+            self.observation_age.clone(),
+        );
+        registry.register("autoscaler_leader", "1 while this process holds the lease", self.leader.clone());
+    }
+
+    /// Shows a decision.
+    pub fn record(
+        &self,
+        model: &ModelLabels,
+        object: &ObjectLabels,
+        decision: &Decision,
+        current: u32,
+        observation_age_seconds: f64,
+    ) {
+        self.engine_desired_replicas.get_or_create(model).set(i64::from(decision.replicas));
+        if let Some(forecast) = decision.demand.forecast_per_second {
+            self.engine_forecast.get_or_create(model).set(forecast);
+        }
+        self.replicas_desired.get_or_create(object).set(i64::from(decision.replicas));
+        self.replicas_current.get_or_create(object).set(i64::from(current));
+        self.replicas_ready.get_or_create(object).set(i64::from(decision.observed.ready));
+        self.unobserved.get_or_create(object).set(i64::from(decision.observed.unobserved));
+        self.capacity.get_or_create(object).set(decision.capacity.requests);
+        self.observation_age.get_or_create(object).set(observation_age_seconds);
+        for (quantile, seconds) in [("0.5", decision.startup.p50_seconds), ("0.95", decision.startup.p95_seconds)] {
+            let labels = QuantileLabels { namespace: object.namespace.clone(), name: object.name.clone(), quantile };
+            self.startup.get_or_create(&labels).set(seconds);
+        }
+        if let Some(headline) = decision.headline() {
+            let labels = ReasonLabels {
+                namespace: object.namespace.clone(),
+                name: object.name.clone(),
+                reason: headline.reason,
+            };
+            self.decisions.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Takes away what is shown of an object. Counters stay: they would otherwise start again.
+    pub fn forget(&self, model: &ModelLabels, object: &ObjectLabels) {
+        self.engine_desired_replicas.remove(model);
+        self.engine_forecast.remove(model);
+        for family in [&self.replicas_desired, &self.replicas_current, &self.replicas_ready, &self.unobserved] {
+            family.remove(object);
+        }
+        self.capacity.remove(object);
+        self.observation_age.remove(object);
+        for quantile in ["0.5", "0.95"] {
+            self.startup.remove(&QuantileLabels {
+                namespace: object.namespace.clone(),
+                name: object.name.clone(),
+                quantile,
+            });
+        }
+    }
+
+    /// Shows whether this process leads. One that does not shows no wish: two would contradict each other.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+        if !leads {
+            self.engine_desired_replicas.clear();
+            self.engine_forecast.clear();
+            for family in [&self.replicas_desired, &self.replicas_current, &self.replicas_ready, &self.unobserved] {
+                family.clear();
+            }
+            self.capacity.clear();
+            self.observation_age.clear();
+            self.startup.clear();
+        }
+    }
+}
