@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     mkdir /binaries && cd target/release && cp adapter autoscaler router engine-emulator /binaries/
 
 FROM scratch AS prebuilt
-COPY . /binaries/
+COPY [a-z]* /binaries/
 
 FROM ${BINARIES} AS binaries
 

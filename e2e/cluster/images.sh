@@ -76,12 +76,15 @@ base_image() { # makes sure localhost/base:1 is in the store
 
 # Stripped copies: debug builds carry ten times their size in symbols.
 strip_binaries() { # folder binary...
-  local folder=$1 binary source
+  local folder=$1 binary source stamp
   shift
   for binary in "$@"; do
     source=${CARGO_TARGET_DIR:-$REPOSITORY/target}/$PROFILE/$binary
     [ -x "$source" ] || fail "$source is missing: cargo build -p $binary"
-    if [ "$source" -nt "$folder/$binary" ]; then strip -o "$folder/$binary" "$source"; fi
+    stamp=$(stat -Lc '%n %s %y' "$source")
+    [ "$stamp" = "$(cat "$folder/.$binary" 2>/dev/null)" ] && continue
+    strip -o "$folder/$binary" "$source"
+    echo "$stamp" >"$folder/.$binary"
   done
 }
 
@@ -101,12 +104,14 @@ project_image() { # image target binary...
   ARCHIVES+=("$file")
 }
 
-# Prometheus as Debian ships it, as a pod: found, scraped and stopped as in any cluster.
+# Prometheus as a pod: it finds, scrapes and is stopped as in any cluster.
 prometheus_image() {
-  local binary=$TOOLS/debian/usr/bin/prometheus file folder
+  local binary file folder
+  binary=$(program prometheus)
   file=$IMAGES/prometheus-$(hash_of "$binary").tar
   if [ ! -f "$file" ]; then
     base_image
+    rm -f "$IMAGES"/prometheus-*.tar
     folder=$(mktemp -d -p "$IMAGES")
     cp "$binary" "$folder/"
     printf 'FROM localhost/base:1\nCOPY prometheus /prometheus\nUSER 65532:65532\nENTRYPOINT ["/prometheus"]\n' >"$folder/Dockerfile"

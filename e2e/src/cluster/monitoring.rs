@@ -29,6 +29,8 @@ impl Monitoring {
     /// If it does not become Ready.
     pub async fn install(cluster: &Arc<Cluster>) -> Result<Self> {
         let monitoring = Self::installed(cluster);
+        // What an earlier run left may still be going away.
+        cluster.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s"]).await?;
         let manifest = std::fs::read_to_string(repository().join("e2e/cluster/prometheus.yaml"))?;
         cluster.apply(NAMESPACE, &manifest).await?;
         let rules = repository().join("dashboards/rules").to_string_lossy().into_owned();

@@ -36,7 +36,9 @@ impl Release {
     pub async fn install(cluster: &Arc<Cluster>, name: &str, namespace: &str, values: &str) -> Result<Self> {
         let release = Self::installed(cluster, name, namespace)?;
         // A namespace left by an interrupted run would make helm refuse the name.
-        drop(cluster.run("helm", &["uninstall", name, "-n", namespace, "--wait", "--timeout", "60s"], None).await);
+        drop(cluster.run("helm", &["uninstall", name, "-n", namespace], None).await);
+        // Engines drain for minutes by design; nobody waits for these.
+        drop(cluster.kubectl(&["delete", "pods", "--all", "-n", namespace, "--grace-period=1", "--wait=false"]).await);
         cluster.kubectl(&["delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s"]).await?;
         release.helm("install", values, &["--create-namespace"]).await?;
         Ok(release)

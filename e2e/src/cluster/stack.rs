@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use super::{Cluster, History, Monitoring, Release};
+use super::{Cluster, History, Monitoring, Release, repository};
 
 /// Name of the release.
 pub const RELEASE: &str = "stack";
@@ -18,23 +18,45 @@ pub const MOST: u64 = 4;
 /// Clients that keep [`MOST`] engines busy: three of four sequences each.
 pub const CLIENTS: usize = 12;
 
-/// One Deployment for each way to scale; four sequences an engine, so that a few clients are a crowd.
-pub const VALUES: &str = include_str!("../../cluster/stack.yaml");
-
-static TURN: std::sync::LazyLock<Arc<RwLock<()>>> = std::sync::LazyLock::new(Arc::default);
-static INSTALLED: Mutex<Installation> = Mutex::const_new(Installation { release: Weak::new(), failure: None });
-
-struct Installation {
-    release: Weak<Uninstall>,
-    failure: Option<String>,
+/// Values of the release: one Deployment for each way to scale; four sequences an engine, so that a few clients are a crowd.
+///
+/// # Errors
+/// If the file beside the harness cannot be read.
+pub fn values() -> Result<String> {
+    let path = repository().join("e2e/cluster/stack.yaml");
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
 
-/// Uninstalls the release when the last test that uses it has ended.
+static TURN: std::sync::LazyLock<Arc<RwLock<()>>> = std::sync::LazyLock::new(Arc::default);
+static INSTALLED: Mutex<Installation> = Mutex::const_new(Installation::Absent);
+static INTERESTED: std::sync::Mutex<Weak<Uninstall>> = std::sync::Mutex::new(Weak::new());
+
+enum Installation {
+    Absent,
+    Done,
+    Failed(String),
+}
+
+/// Held by each test from its start, while it waits for its turn too. The last to end uninstalls the release.
 struct Uninstall;
+
+impl Uninstall {
+    fn later() -> Arc<Self> {
+        let mut interested = INTERESTED.lock().expect("no holder panics");
+        let all = interested.upgrade().unwrap_or_else(|| Arc::new(Self));
+        *interested = Arc::downgrade(&all);
+        all
+    }
+}
 
 #[expect(clippy::print_stderr, reason = "what is left behind must be seen")]
 impl Drop for Uninstall {
     fn drop(&mut self) {
+        let Ok(mut installation) = INSTALLED.try_lock() else { return };
+        if !matches!(*installation, Installation::Done) {
+            return;
+        }
+        *installation = Installation::Absent;
         let uninstall = |program: &str, arguments: &[&str]| {
             let kubeconfig = std::env::var_os("E2E_KUBECONFIG").unwrap_or_default();
             let output = std::process::Command::new(program).args(arguments).env("KUBECONFIG", kubeconfig).output();
@@ -63,7 +85,6 @@ pub struct Stack {
     pub monitoring: Monitoring,
     /// Base URL of the router.
     pub router: String,
-    _installed: Arc<Uninstall>,
     _turn: Turn,
 }
 
@@ -72,6 +93,7 @@ pub struct Stack {
 /// # Errors
 /// Those of the test, or if the stack cannot be installed.
 pub async fn shared(test: &str, body: impl AsyncFnOnce(&Stack) -> Result<()>) -> Result<()> {
+    let _interest = Uninstall::later();
     let turn = Turn::Shared { _guard: Arc::clone(&TURN).read_owned().await };
     run(test, turn, body).await
 }
@@ -81,6 +103,9 @@ pub async fn shared(test: &str, body: impl AsyncFnOnce(&Stack) -> Result<()>) ->
 /// # Errors
 /// Those of the test, or if the stack cannot be installed.
 pub async fn alone(test: &str, body: impl AsyncFnOnce(&Stack) -> Result<()>) -> Result<()> {
+    let _interest = Uninstall::later();
+    // Only to save time: tests that can run together should find each other, not be split by one that runs alone.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let turn = Turn::Alone { _guard: Arc::clone(&TURN).write_owned().await };
     run(test, turn, body).await
 }
@@ -98,20 +123,16 @@ async fn run(test: &str, turn: Turn, body: impl AsyncFnOnce(&Stack) -> Result<()
 impl Stack {
     async fn open(cluster: Arc<Cluster>, turn: Turn) -> Result<Self> {
         let mut installation = INSTALLED.lock().await;
-        if let Some(failure) = &installation.failure {
+        if let Installation::Failed(failure) = &*installation {
             bail!("the stack was not installed: {failure}");
         }
-        let installed = match installation.release.upgrade() {
-            Some(installed) => installed,
-            None => match install(&cluster).await {
-                Ok(()) => Arc::new(Uninstall),
-                Err(error) => {
-                    installation.failure = Some(format!("{error:#}"));
-                    return Err(error);
-                }
-            },
-        };
-        installation.release = Arc::downgrade(&installed);
+        if matches!(*installation, Installation::Absent) {
+            if let Err(error) = install(&cluster).await {
+                *installation = Installation::Failed(format!("{error:#}"));
+                return Err(error);
+            }
+            *installation = Installation::Done;
+        }
         drop(installation);
         let router = cluster.node_port(NAMESPACE, &format!("{RELEASE}-router-service")).await?;
         Ok(Self {
@@ -119,7 +140,6 @@ impl Stack {
             monitoring: Monitoring::installed(&cluster),
             cluster,
             router,
-            _installed: installed,
             _turn: turn,
         })
     }
@@ -175,6 +195,6 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn install(cluster: &Arc<Cluster>) -> Result<()> {
     Monitoring::install(cluster).await?;
-    Release::install(cluster, RELEASE, NAMESPACE, VALUES).await?;
+    Release::install(cluster, RELEASE, NAMESPACE, &values()?).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, RELEASE, Stack, VALUES, served};
+use e2e::cluster::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, RELEASE, Stack, served, values};
 use e2e::cluster::{Clients, progress, replicas};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ async fn an_engine_autoscaler_scales_says_why_and_survives_a_helm_upgrade() -> R
         expect_reasons(stack, &autoscaler.latest().context("the EngineAutoscaler is there")?).await?;
 
         let upgrade = Instant::now();
-        stack.release.upgrade(&with_annotation()).await?;
+        stack.release.upgrade(&with_annotation()?).await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         for state in engines.since(upgrade) {
             ensure!(replicas(&state.object).0 >= MOST - 1, "an upgrade must keep the replicas, they are {}", replicas(&state.object).0);
@@ -39,7 +39,7 @@ async fn an_engine_autoscaler_scales_says_why_and_survives_a_helm_upgrade() -> R
 }
 
 /// `(reason, message)` of each reason of the last decision.
-pub fn because(autoscaler: &Value) -> Vec<(String, String)> {
+pub(crate) fn because(autoscaler: &Value) -> Vec<(String, String)> {
     let reasons = autoscaler["status"]["lastDecision"]["because"].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     reasons.iter().map(|one| (text(&one["reason"]), text(&one["message"]))).collect()
@@ -65,6 +65,6 @@ async fn expect_reasons(stack: &Stack, autoscaler: &Value) -> Result<()> {
     Ok(())
 }
 
-fn with_annotation() -> String {
-    VALUES.replace("modelURL: e2e/eas\n", "modelURL: e2e/eas\n      annotations: {e2e/upgraded: \"true\"}\n")
+fn with_annotation() -> Result<String> {
+    Ok(values()?.replace("modelURL: e2e/eas\n", "modelURL: e2e/eas\n      annotations: {e2e/upgraded: \"true\"}\n"))
 }

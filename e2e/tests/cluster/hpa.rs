@@ -41,7 +41,7 @@ async fn an_hpa_takes_engines_from_one_to_many_under_load_and_back() -> Result<(
 }
 
 /// Both metrics have a current value and the HPA says that it can use them.
-pub fn is_valid(hpa: &Value) -> bool {
+pub(crate) fn is_valid(hpa: &Value) -> bool {
     let active = conditions(hpa).iter().any(|(kind, status, ..)| kind == "ScalingActive" && status == "True");
     let metrics = hpa["status"]["currentMetrics"].as_array().map(Vec::as_slice).unwrap_or_default();
     let current = metrics.iter().filter(|metric| metric["external"]["current"]["averageValue"].is_string()).count();
@@ -62,7 +62,7 @@ async fn describe_each_second(cluster: Arc<Cluster>) -> Result<()> {
 }
 
 /// Waits until the model's HPA has wanted and got [`MOST`] engines.
-pub async fn fill(stack: &Stack, model: &str, start: Instant) -> Result<()> {
+pub(crate) async fn fill(stack: &Stack, model: &str, start: Instant) -> Result<()> {
     let engines = stack.engines(model);
     engines.wait(start, PATIENCE, "all engines ready", |object| replicas(object) == (MOST, MOST)).await.map(drop)
 }
