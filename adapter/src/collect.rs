@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adapter_core::{Failure, Observation};
@@ -46,6 +47,8 @@ pub struct Collector {
     pub is_prometheus_primary: bool,
     /// How often the primary source sees an engine.
     pub scrape_interval: Duration,
+    /// Whether the last collection of a rule failed; for the log.
+    pub is_failing: AtomicBool,
 }
 
 impl Collector {
@@ -98,7 +101,7 @@ impl Collector {
             engines: &ready,
             scrape_interval: direct.scrape_interval(),
         });
-        self.metrics.collected(&slot.rule.name, DIRECT, "good");
+        self.record_success(slot, DIRECT);
     }
 
     async fn query_rounds(&self, mut config: tokio::sync::watch::Receiver<Arc<Config>>) {
@@ -156,7 +159,7 @@ impl Collector {
         let ready = match self.fleet.view(process::clock::now()) {
             Ok(view) => view.ready,
             Err(message) => {
-                tracing::debug!(%message, "engines that should be scraped are not known");
+                tracing::debug!(error = message, "engines that should be scraped are not known");
                 Vec::new()
             }
         };
@@ -183,7 +186,7 @@ impl Collector {
                     engines: ready,
                     scrape_interval: self.scrape_interval,
                 });
-                self.metrics.collected(&slot.rule.name, PROMETHEUS, "good");
+                self.record_success(slot, PROMETHEUS);
             }
         }
     }
@@ -192,7 +195,7 @@ impl Collector {
     fn fall_back(&self, slot: &Slot, reason: &'static str, message: &str) {
         self.metrics.collected(&slot.rule.name, PROMETHEUS, reason);
         if self.is_prometheus_primary && self.direct.is_some() && slot.rule.is_measurable() {
-            tracing::debug!(rule = slot.rule.name, message, "the backup source answers");
+            tracing::debug!(rule = slot.rule.name, error = message, "the backup source answers");
             return self.collect_directly(slot);
         }
         self.record_failure(slot, PROMETHEUS, message.to_owned());
@@ -203,12 +206,19 @@ impl Collector {
         self.record_failure(slot, source, message);
     }
 
-    fn record_failure(&self, slot: &Slot, source: &'static str, message: String) {
-        let was_failing = slot.record().failure.is_some();
-        if !was_failing {
-            tracing::warn!(rule = slot.rule.name, source, message, "collection fails, the last good values stay");
+    fn record_failure(&self, slot: &Slot, source: &'static str, error: String) {
+        // One line when a source begins to fail, not one per rule and round; metrics and answers tell the rest.
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(rule = slot.rule.name, source, error, "collection fails, the last good values stay");
         }
-        slot.fail(Failure { source: source.to_owned(), at: process::clock::now(), message });
+        slot.fail(Failure { source: source.to_owned(), at: process::clock::now(), message: error });
+    }
+
+    fn record_success(&self, slot: &Slot, source: &'static str) {
+        if self.is_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(rule = slot.rule.name, source, "collection works");
+        }
+        self.metrics.collected(&slot.rule.name, source, "good");
     }
 }
 

@@ -214,5 +214,6 @@ fn collector(
         direct: (!is_prometheus_primary || backup).then(|| DirectSource::new(&config.file.direct)).transpose()?,
         is_prometheus_primary,
         scrape_interval: config.scrape_interval(),
+        is_failing: std::sync::atomic::AtomicBool::default(),
     })
 }

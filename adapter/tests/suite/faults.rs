@@ -198,6 +198,7 @@ fn start_adapter(prometheus_url: &str) -> (Arc<Api>, CancellationToken) {
         direct: None,
         is_prometheus_primary: true,
         scrape_interval: config.scrape_interval(),
+        is_failing: std::sync::atomic::AtomicBool::default(),
     };
     let stop = CancellationToken::new();
     let (sender, receiver) = tokio::sync::watch::channel(Arc::new(config));

@@ -162,8 +162,8 @@ impl Client {
         }
         let client = builder.build().map_err(OptionsError::Client)?;
         let url = options.url.trim_end_matches('/').to_owned();
-        let inner = prometheus_http_query::Client::from(client, &format!("{url}/"))
-            .map_err(|_| OptionsError::Url(options.url.clone()))?;
+        let inner =
+            prometheus_http_query::Client::from(client, &url).map_err(|_| OptionsError::Url(options.url.clone()))?;
         Ok(Self { inner, url, timeout: options.timeout, bearer_token_file: options.bearer_token_file.clone() })
     }
 
