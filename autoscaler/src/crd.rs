@@ -12,8 +12,9 @@ use kube::{Api, Client, CustomResourceExt as _, ResourceExt as _};
 /// How long a fresh definition may take to be served.
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Owner of the definition's fields.
-const FIELD_MANAGER: &str = "vllm-prod-stack-autoscaler";
+/// Owner of the definition's fields: the name under which Helm applies `crds/`. Under another, Helm 4 refuses to install a
+/// chart whose definition differs from the one that is there ("conflict occurred while applying object").
+const FIELD_MANAGER: &str = "helm";
 
 /// What to do with the definition.
 #[derive(Debug, Clone, Subcommand)]
