@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use adapter_core::{Failure, Observation};
+use adapter_core::{Failure, Observation, ReadyEngine};
 use futures::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -75,30 +75,26 @@ impl Collector {
             for slot in slots.values().filter(|slot| slot.rule.is_measurable() || self.prometheus.is_none()) {
                 match &scraped {
                     Err(message) => self.fail(slot, DIRECT, "fleet", message.clone()),
-                    Ok(()) => self.collect_directly(slot),
+                    Ok(ready) => self.collect_directly(slot, ready),
                 }
             }
         }
     }
 
     /// Values out of the pages that were scraped last.
-    fn collect_directly(&self, slot: &Slot) {
+    fn collect_directly(&self, slot: &Slot, ready: &[ReadyEngine]) {
         let Some(direct) = &self.direct else { return };
         let now = process::clock::now();
         let (Some(series), targets) = direct.evaluate(&slot.rule) else {
             let text = "`promql` rules need prometheus.url; use `measure` to read the targets directly";
             return self.fail(slot, DIRECT, "unsupported", text.to_owned());
         };
-        let ready = match self.fleet.view(now) {
-            Ok(view) => view.ready,
-            Err(message) => return self.fail(slot, DIRECT, "fleet", message),
-        };
         slot.observe(&Observation {
             source: DIRECT,
             at: now,
             series: &series,
             targets: &targets,
-            engines: &ready,
+            engines: ready,
             scrape_interval: direct.scrape_interval(),
         });
         self.record_success(slot, DIRECT);
@@ -168,13 +164,7 @@ impl Collector {
             .await;
     }
 
-    async fn query(
-        &self,
-        prometheus: &PrometheusSource,
-        slot: &Slot,
-        scraped: &Scraped,
-        ready: &[adapter_core::ReadyEngine],
-    ) {
+    async fn query(&self, prometheus: &PrometheusSource, slot: &Slot, scraped: &Scraped, ready: &[ReadyEngine]) {
         match prometheus.series(&slot.rule, &self.metrics).await {
             Err(failed) => self.fall_back(slot, failed.reason, &failed.message),
             Ok(series) => {
@@ -196,7 +186,10 @@ impl Collector {
         self.metrics.collected(&slot.rule.name, PROMETHEUS, reason);
         if self.is_prometheus_primary && self.direct.is_some() && slot.rule.is_measurable() {
             tracing::debug!(rule = slot.rule.name, error = message, "the backup source answers");
-            return self.collect_directly(slot);
+            return match self.fleet.view(process::clock::now()) {
+                Ok(view) => self.collect_directly(slot, &view.ready),
+                Err(message) => self.fail(slot, DIRECT, "fleet", message),
+            };
         }
         self.record_failure(slot, PROMETHEUS, message.to_owned());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adapter_core::history::TargetId;
@@ -47,18 +48,20 @@ pub struct Lists {
     last: Mutex<(Handover, BTreeMap<String, Timestamp>)>,
 }
 
+/// A watch of pods; it must be run.
+pub type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Label of autoscaler pods.
 const AUTOSCALER_SELECTOR: &str = "app.kubernetes.io/component=autoscaler";
 
 impl Fleet {
     /// Watches pods of all namespaces; the futures must be run.
-    pub fn watching(client: &kube::Client) -> (Self, [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 3]) {
+    pub fn watching(client: &kube::Client) -> (Self, [Watch; 3]) {
         let (engines, engine_watch) = watch_pods(client.clone(), PodScope::engines(None, None));
         let (routers, router_watch) = watch_pods(client.clone(), PodScope::routers(None, None));
         let autoscaler_scope = PodScope { selector: AUTOSCALER_SELECTOR.to_owned(), ..PodScope::routers(None, None) };
         let (autoscalers, autoscaler_watch) = watch_pods(client.clone(), autoscaler_scope);
-        let watches: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 3] =
-            [Box::pin(engine_watch), Box::pin(router_watch), Box::pin(autoscaler_watch)];
+        let watches: [Watch; 3] = [Box::pin(engine_watch), Box::pin(router_watch), Box::pin(autoscaler_watch)];
         (Self::Pods { engines, routers, autoscalers }, watches)
     }
 

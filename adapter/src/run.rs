@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::serve::authorize::Authorizer;
 use crate::serve::documents::Documents;
 use crate::serve::identify::Identifier;
-use crate::serve::{Access, Api};
+use crate::serve::{Access, Api, Reviews};
 use crate::store::Store;
 use crate::{debug, reload};
 
@@ -136,10 +136,10 @@ fn access(client: Option<&kube::Client>, readiness: &Readiness, tasks: &mut Task
     let trusted = Arc::new(ArcSwap::default());
     readiness.wait_for(trust::READINESS, "whom to trust is not read yet");
     spawn(tasks, "authentication", stop, trust::follow(client.clone(), trusted.clone(), readiness.clone()));
-    Access::Kubernetes {
+    Access::Kubernetes(Box::new(Reviews {
         identifier: Identifier::new(trusted, client.clone()),
         authorizer: Authorizer::new(client.clone()),
-    }
+    }))
 }
 
 fn certificate(

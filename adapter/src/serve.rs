@@ -32,12 +32,16 @@ pub enum Access {
     /// Loopback, plain HTTP.
     Open,
     /// As a Kubernetes API server does it.
-    Kubernetes {
-        /// Who asks.
-        identifier: Identifier,
-        /// Whether they may.
-        authorizer: Authorizer,
-    },
+    Kubernetes(Box<Reviews>),
+}
+
+/// What kube-apiserver is asked about callers.
+#[derive(Debug)]
+pub struct Reviews {
+    /// Who asks.
+    pub identifier: Identifier,
+    /// Whether they may.
+    pub authorizer: Authorizer,
 }
 
 /// Everything that answering needs.
@@ -100,14 +104,14 @@ impl Api {
     }
 
     async fn allow<B>(&self, request: &Request<B>, route: &Route) -> Result<(), Status> {
-        let Access::Kubernetes { identifier, authorizer } = &self.access else { return Ok(()) };
+        let Access::Kubernetes(reviews) = &self.access else { return Ok(()) };
         let none = Peer::default();
         let peer = request.extensions().get::<Peer>().unwrap_or(&none);
-        let identity: Identity = identifier.identify(peer, request.headers()).await?;
+        let identity: Identity = reviews.identifier.identify(peer, request.headers()).await?;
         let question = match route {
             Route::Values { namespace, metric } => Question::Values { namespace, metric },
             _ => Question::Path(request.uri().path()),
         };
-        authorizer.allow(&identity, &question).await
+        reviews.authorizer.allow(&identity, &question).await
     }
 }

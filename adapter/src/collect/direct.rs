@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use adapter_core::Rule;
 use adapter_core::history::{History, Sample, TargetId};
 use adapter_core::series::{Labels, Series, Target};
+use adapter_core::{ReadyEngine, Rule};
 use engines::exposition;
 use engines::scrape::{ScrapeError, Scraper};
 use futures::StreamExt;
@@ -48,11 +48,12 @@ impl DirectSource {
         self.scrape_interval
     }
 
-    /// Scrapes every target once. A target that does not answer is no error of the source: it is recorded.
+    /// Scrapes every target once and returns the engines that should have answered. A target that does not is no error
+    /// of the source: it is recorded.
     ///
     /// # Errors
     /// If it is not known which targets there are.
-    pub async fn scrape(&self, fleet: &Fleet, rules: &[Rule], metrics: &Metrics) -> Result<(), String> {
+    pub async fn scrape(&self, fleet: &Fleet, rules: &[Rule], metrics: &Metrics) -> Result<Vec<ReadyEngine>, String> {
         let view = fleet.view(process::clock::now())?;
         {
             let mut history = self.history();
@@ -63,7 +64,7 @@ impl DirectSource {
         futures::stream::iter(&view.targets)
             .for_each_concurrent(CONCURRENT_SCRAPES, |(id, url)| self.scrape_one(id, url, metrics))
             .await;
-        Ok(())
+        Ok(view.ready)
     }
 
     /// The rule's values out of the last pages, and the targets they come from.

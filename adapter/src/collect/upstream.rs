@@ -1,5 +1,6 @@
 //! Prometheus as a source: one query per rule, and one for the targets.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adapter_core::series::{Series, Target};
@@ -45,12 +46,10 @@ impl PrometheusSource {
     /// # Errors
     /// If the section of the configuration file cannot be used.
     pub fn new(config: &Prometheus) -> anyhow::Result<Self> {
-        let ca_pem = config.ca_file.as_ref().map(std::fs::read).transpose().map_err(|error| {
-            anyhow::anyhow!(
-                "prometheus.caFile: read {:?}: {error}",
-                config.ca_file.as_deref().unwrap_or(std::path::Path::new(""))
-            )
-        })?;
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| anyhow::anyhow!("prometheus.caFile: read {}: {error}", path.display()))
+        };
+        let ca_pem = config.ca_file.as_ref().map(read).transpose()?;
         let client = Client::new(&Options {
             url: config.url.clone(),
             timeout: config.timeout.0,

@@ -10,7 +10,7 @@ use adapter::metrics::Metrics;
 use adapter::serve::authorize::Authorizer;
 use adapter::serve::documents::Documents;
 use adapter::serve::identify::{Identifier, TrustConfig};
-use adapter::serve::{Access, Api};
+use adapter::serve::{Access, Api, Reviews};
 use adapter::store::Store;
 use adapter_core::series::{Series, Target};
 use adapter_core::{Component, Observation, Rule};
@@ -99,10 +99,10 @@ impl Server {
         store.replace_rules(rules);
         let mut registry = process::admin::registry("adapter", "0.0.0");
         let metrics = Metrics::register(&mut registry, store.clone());
-        let access = Access::Kubernetes {
+        let access = Access::Kubernetes(Box::new(Reviews {
             identifier: Identifier::new(trust.clone(), kube.clone()),
             authorizer: Authorizer::new(kube),
-        };
+        }));
         let api = Arc::new(Api { store, access, metrics, documents: Documents::default() });
         api.documents.replace(&rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>());
         let material = authority::make(None, &["localhost".to_owned()], process::clock::now()).unwrap();
