@@ -24,6 +24,22 @@ pub use release::Release;
 
 use std::path::PathBuf;
 
+use anyhow::Result;
+use tokio::task::JoinHandle;
+
+/// Ends a task that watches for something wrong, and says what it found.
+///
+/// # Errors
+/// What the task ended with before this.
+pub async fn end_watch(task: JoinHandle<Result<()>>) -> Result<()> {
+    task.abort();
+    match task.await {
+        Ok(outcome) => outcome,
+        Err(stopped) if stopped.is_cancelled() => Ok(()),
+        Err(panicked) => Err(panicked.into()),
+    }
+}
+
 /// Root of the repository.
 #[must_use]
 pub fn repository() -> PathBuf {

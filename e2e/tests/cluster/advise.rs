@@ -14,7 +14,10 @@ async fn advise_decides_and_never_acts() -> Result<()> {
         let clients = Clients::start(&stack.router, &served("advise"), CLIENTS)?;
         let wants_more = |object: &Value| object["status"]["desiredReplicas"].as_u64() >= Some(2);
         let advice = autoscaler.wait(start, PATIENCE, "advice to scale up", wants_more).await?;
-        progress("advise", &format!("advises {}: {:?}", advice.object["status"]["desiredReplicas"], because(&advice.object).first()));
+        progress(
+            "advise",
+            &format!("advises {}: {:?}", advice.object["status"]["desiredReplicas"], because(&advice.object).first()),
+        );
         ensure!(!because(&advice.object).is_empty(), "advice has reasons: {}", advice.object["status"]);
         clients.stop().await.expect_no_failure(CLIENTS)?;
         let stop = Instant::now();

@@ -7,14 +7,16 @@ use e2e::cluster::{Clients, progress, repository};
 use serde_json::Value;
 use testkit::eventually;
 
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_query_of_the_dashboards_and_rules_has_data() -> Result<()> {
     stack::shared("dashboards", async |stack| {
         let clients = Clients::start(&stack.router, &served("steady"), 2)?;
         let queries = dashboard_queries()?;
         let (records, alerts) = rules()?;
-        ensure!(!queries.is_empty() && !records.is_empty() && !alerts.is_empty(), "queries, recording rules and alerts are found");
+        ensure!(
+            !queries.is_empty() && !records.is_empty() && !alerts.is_empty(),
+            "queries, recording rules and alerts are found"
+        );
         for query in queries.iter().chain(&records) {
             eventually(PATIENCE, &format!("data for `{query}`"), || async {
                 // Each look is a request: a pause keeps the waiting cheap.
@@ -31,7 +33,15 @@ async fn every_query_of_the_dashboards_and_rules_has_data() -> Result<()> {
             // Nothing is wrong, so an alert may have no series; Prometheus must understand it.
             stack.monitoring.query(alert).await?;
         }
-        progress("dashboards", &format!("{} queries and {} recording rules have data, {} alerts are understood", queries.len(), records.len(), alerts.len()));
+        progress(
+            "dashboards",
+            &format!(
+                "{} queries and {} recording rules have data, {} alerts are understood",
+                queries.len(),
+                records.len(),
+                alerts.len()
+            ),
+        );
         clients.stop().await.expect_no_failure(1)
     })
     .await
@@ -41,29 +51,44 @@ async fn every_query_of_the_dashboards_and_rules_has_data() -> Result<()> {
 fn dashboard_queries() -> Result<BTreeSet<String>> {
     let mut queries = BTreeSet::new();
     for path in files(&repository().join("dashboards"), "json")? {
-        let dashboard: Value = serde_json::from_slice(&std::fs::read(&path)?).with_context(|| path.display().to_string())?;
-        collect(&dashboard, &mut queries);
+        let dashboard: Value =
+            serde_json::from_slice(&std::fs::read(&path)?).with_context(|| path.display().to_string())?;
+        let mut expressions = Vec::new();
+        collect(&dashboard["panels"], &mut expressions);
+        let variables = variables(&dashboard);
+        queries.extend(expressions.into_iter().map(|expression| fill_in(expression, &variables)));
     }
     Ok(queries)
 }
 
-fn collect(value: &Value, queries: &mut BTreeSet<String>) {
+fn collect<'a>(value: &'a Value, expressions: &mut Vec<&'a str>) {
     match value {
         Value::Object(object) => {
-            if let Some(expression) = object.get("expr").and_then(Value::as_str) {
-                queries.insert(fill_in(expression));
-            }
-            object.values().for_each(|value| collect(value, queries));
+            expressions.extend(object.get("expr").and_then(Value::as_str));
+            object.values().for_each(|value| collect(value, expressions));
         }
-        Value::Array(list) => list.iter().for_each(|value| collect(value, queries)),
+        Value::Array(list) => list.iter().for_each(|value| collect(value, expressions)),
         _ => {}
     }
 }
 
-fn fill_in(expression: &str) -> String {
-    let filled = [("__rate_interval", "1m"), ("__interval", "15s"), ("__range", "5m"), ("namespace", NAMESPACE), ("model", ".*"), ("pod", ".*")];
-    filled.iter().fold(expression.to_owned(), |text, (name, value)| {
-        text.replace(&format!("${{{name}:regex}}"), value).replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value)
+/// `(name, value)`: Grafana's own, and those of the dashboard with everything chosen; longest names first, as one may begin
+/// another.
+fn variables(dashboard: &Value) -> Vec<(String, String)> {
+    let list = dashboard["templating"]["list"].as_array().cloned().unwrap_or_default();
+    let own = list.iter().filter_map(|variable| variable["name"].as_str());
+    let chosen = own.map(|name| (name, if name == "namespace" { NAMESPACE } else { ".*" }));
+    let grafana = [("__rate_interval", "1m"), ("__interval", "15s"), ("__range", "5m")];
+    let mut all: Vec<(String, String)> =
+        chosen.chain(grafana).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    all.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+    all
+}
+
+fn fill_in(expression: &str, variables: &[(String, String)]) -> String {
+    variables.iter().fold(expression.to_owned(), |text, (name, value)| {
+        let text = text.replace(&format!("${{{name}:regex}}"), value).replace(&format!("${{{name}}}"), value);
+        text.replace(&format!("${name}"), value)
     })
 }
 
@@ -71,7 +96,8 @@ fn fill_in(expression: &str) -> String {
 fn rules() -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     let (mut records, mut alerts) = (BTreeSet::new(), BTreeSet::new());
     for path in files(&repository().join("dashboards/rules"), "yaml")? {
-        let file: Value = serde_saphyr::from_str(&std::fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
+        let file: Value =
+            serde_saphyr::from_str(&std::fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
         let groups = file["groups"].as_array().cloned().unwrap_or_default();
         for rule in groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()) {
             if let Some(record) = rule["record"].as_str() {

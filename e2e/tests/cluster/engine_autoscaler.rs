@@ -6,7 +6,6 @@ use e2e::cluster::{Clients, progress, replicas};
 use serde_json::Value;
 use tokio::time::Instant;
 
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_autoscaler_scales_says_why_and_survives_a_helm_upgrade() -> Result<()> {
     stack::shared("eas", async |stack| {
@@ -15,15 +14,23 @@ async fn an_engine_autoscaler_scales_says_why_and_survives_a_helm_upgrade() -> R
 
         let start = Instant::now();
         let clients = Clients::start(&stack.router, &served("eas"), CLIENTS)?;
-        let wanted = engines.wait(start, PATIENCE, "enough engines ready", |object| replicas(object).1 >= MOST - 1).await?;
-        progress("eas", &format!("{} engines ready after {:.1} s", replicas(&wanted.object).1, (wanted.at - start).as_secs_f64()));
+        let wanted =
+            engines.wait(start, PATIENCE, "enough engines ready", |object| replicas(object).1 >= MOST - 1).await?;
+        progress(
+            "eas",
+            &format!("{} engines ready after {:.1} s", replicas(&wanted.object).1, (wanted.at - start).as_secs_f64()),
+        );
         expect_reasons(stack, &autoscaler.latest().context("the EngineAutoscaler is there")?).await?;
 
         let upgrade = Instant::now();
         stack.release.upgrade(&with_annotation()?).await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         for state in engines.since(upgrade) {
-            ensure!(replicas(&state.object).0 >= MOST - 1, "an upgrade must keep the replicas, they are {}", replicas(&state.object).0);
+            ensure!(
+                replicas(&state.object).0 >= MOST - 1,
+                "an upgrade must keep the replicas, they are {}",
+                replicas(&state.object).0
+            );
         }
         let annotated = |object: &Value| object["metadata"]["annotations"]["e2e/upgraded"] == "true";
         engines.wait(upgrade, PATIENCE, "the upgrade", annotated).await?;

@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::cluster::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, RELEASE, Stack, served};
-use e2e::cluster::{Clients, Cluster, conditions, progress, replicas};
+use e2e::cluster::{Clients, Cluster, conditions, end_watch, progress, replicas};
 use serde_json::Value;
 use tokio::time::Instant;
-
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hpa_takes_engines_from_one_to_many_under_load_and_back() -> Result<()> {
@@ -17,12 +16,17 @@ async fn an_hpa_takes_engines_from_one_to_many_under_load_and_back() -> Result<(
 
         let start = Instant::now();
         let clients = Clients::start(&stack.router, &served("hpa"), CLIENTS)?;
-        let full = engines.wait(start, PATIENCE, "all engines ready", |object| replicas(object) == (MOST, MOST)).await?;
+        let full =
+            engines.wait(start, PATIENCE, "all engines ready", |object| replicas(object) == (MOST, MOST)).await?;
         progress("hpa", &format!("{MOST} engines ready after {:.1} s", (full.at - start).as_secs_f64()));
         tokio::time::sleep(Duration::from_secs(15)).await;
         let loaded_until = Instant::now();
         for state in engines.since(full.at).iter().filter(|state| state.at <= loaded_until) {
-            ensure!(replicas(&state.object).0 >= MOST - 1, "{} engines wanted while the load lasts", replicas(&state.object).0);
+            ensure!(
+                replicas(&state.object).0 >= MOST - 1,
+                "{} engines wanted while the load lasts",
+                replicas(&state.object).0
+            );
         }
 
         let outcome = clients.stop().await;
@@ -34,8 +38,7 @@ async fn an_hpa_takes_engines_from_one_to_many_under_load_and_back() -> Result<(
         for state in hpa.since(valid.at) {
             ensure!(is_valid(&state.object), "the HPA lost its metrics: {}", state.object["status"]);
         }
-        described.abort();
-        described.await.map_or_else(|stopped| if stopped.is_cancelled() { Ok(()) } else { Err(stopped.into()) }, |outcome| outcome)
+        end_watch(described).await
     })
     .await
 }

@@ -28,7 +28,10 @@ async fn without_prometheus_an_hpa_holds_and_says_so_while_an_engine_autoscaler_
         let working = engine_autoscaler_works(stack);
         let holding = async {
             let named = hpa.wait(lost, NAMED_WITHIN, "an error that names the rule", names_the_error).await?;
-            progress("outage", &format!("named after {:.1} s: {}", (named.at - lost).as_secs_f64(), scaling_active(&named.object)));
+            progress(
+                "outage",
+                &format!("named after {:.1} s: {}", (named.at - lost).as_secs_f64(), scaling_active(&named.object)),
+            );
             // Well beyond the time in which the control run fell.
             tokio::time::sleep_until(lost + NAMED_WITHIN.max(control * 2)).await;
             anyhow::Ok(())
@@ -44,7 +47,10 @@ async fn without_prometheus_an_hpa_holds_and_says_so_while_an_engine_autoscaler_
         stack.monitoring.start().await?;
         hpa.wait(recovered, PATIENCE, "valid metrics again", is_valid).await?;
         let back = engines.wait(recovered, PATIENCE, "one engine wanted", |object| replicas(object).0 == 1).await?;
-        progress("outage", &format!("one engine wanted {:.1} s after the return of Prometheus", (back.at - recovered).as_secs_f64()));
+        progress(
+            "outage",
+            &format!("one engine wanted {:.1} s after the return of Prometheus", (back.at - recovered).as_secs_f64()),
+        );
         Ok(())
     })
     .await
@@ -56,27 +62,37 @@ async fn with_engines_unscrapable_an_engine_autoscaler_holds_and_says_so() -> Re
         let (engines, autoscaler) = (stack.engines("eas"), stack.engine_autoscaler("eas"));
         let start = Instant::now();
         let clients = Clients::start(&stack.router, &served("eas"), CLIENTS)?;
-        let enough = engines.wait(start, PATIENCE, "enough engines ready", |object| replicas(object).1 >= MOST - 1).await?;
+        let enough =
+            engines.wait(start, PATIENCE, "enough engines ready", |object| replicas(object).1 >= MOST - 1).await?;
         let held = replicas(&enough.object).0;
         clients.stop().await.expect_no_failure(CLIENTS)?;
 
         // The port that pods announce is what everyone scrapes; nothing listens on this one.
         let selector = format!("model=eas,app.kubernetes.io/instance={}", stack::RELEASE);
-        let annotate = ["annotate", "pods", "-n", NAMESPACE, "-l", &selector, "--overwrite", "vllm-prod-stack.io/port=9"];
+        let annotate =
+            ["annotate", "pods", "-n", NAMESPACE, "-l", &selector, "--overwrite", "vllm-prod-stack.io/port=9"];
         stack.cluster.kubectl(&annotate).await?;
         let blind = Instant::now();
-        let says_so = |object: &Value| condition(object, "MetricsAvailable").is_some_and(|(status, ..)| status == "False");
+        let says_so =
+            |object: &Value| condition(object, "MetricsAvailable").is_some_and(|(status, ..)| status == "False");
         let said = autoscaler.wait(blind, PATIENCE, "MetricsAvailable=False", says_so).await?;
         progress("unscrapable", &format!("{:?}", condition(&said.object, "MetricsAvailable")));
         let at_loss = engines.latest().map(|object| replicas(&object).0).context("the Deployment is there")?;
         // Three times the stabilisation of this EngineAutoscaler.
         tokio::time::sleep_until(blind + Duration::from_secs(30)).await;
         for state in engines.since(said.at) {
-            ensure!(replicas(&state.object).0 >= at_loss.min(held), "fell to {} while blind", replicas(&state.object).0);
+            ensure!(
+                replicas(&state.object).0 >= at_loss.min(held),
+                "fell to {} while blind",
+                replicas(&state.object).0
+            );
         }
 
         let selector = selector.as_str();
-        stack.cluster.kubectl(&["annotate", "pods", "-n", NAMESPACE, "-l", selector, "vllm-prod-stack.io/port-"]).await?;
+        stack
+            .cluster
+            .kubectl(&["annotate", "pods", "-n", NAMESPACE, "-l", selector, "vllm-prod-stack.io/port-"])
+            .await?;
         let seeing = Instant::now();
         engines.wait(seeing, PATIENCE, "one engine wanted", |object| replicas(object).0 == 1).await.map(drop)
     })
@@ -109,10 +125,14 @@ fn condition(object: &Value, kind: &str) -> Option<(String, String, String)> {
 }
 
 fn scaling_active(hpa: &Value) -> String {
-    condition(hpa, "ScalingActive").map_or_else(|| "no ScalingActive".to_owned(), |(status, reason, message)| format!("{status} {reason}: {message}"))
+    condition(hpa, "ScalingActive").map_or_else(
+        || "no ScalingActive".to_owned(),
+        |(status, reason, message)| format!("{status} {reason}: {message}"),
+    )
 }
 
 /// The message is the adapter's own: which rule, and why.
 fn names_the_error(hpa: &Value) -> bool {
-    condition(hpa, "ScalingActive").is_some_and(|(status, _, message)| status == "False" && message.contains("vllm_num_requests"))
+    condition(hpa, "ScalingActive")
+        .is_some_and(|(status, _, message)| status == "False" && message.contains("vllm_num_requests"))
 }

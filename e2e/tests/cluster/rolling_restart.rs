@@ -3,9 +3,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::cluster::stack::{self, NAMESPACE, RELEASE, deployment, served};
-use e2e::cluster::{Clients, Cluster, conditions, progress};
+use e2e::cluster::{Clients, Cluster, conditions, end_watch, progress};
 use tokio::time::Instant;
-
 
 /// Two engines of four sequences, with room for one of them.
 const CLIENTS: usize = 4;
@@ -26,12 +25,12 @@ async fn a_rolling_restart_of_everything_fails_no_request() -> Result<()> {
         // The last engines drain yet: their preStop is 10 s, and a request lasts a few.
         tokio::time::sleep(Duration::from_secs(15)).await;
         clients.stop().await.expect_no_failure(20 * CLIENTS)?;
-        asking.abort();
-        asking.await.map_or_else(|stopped| if stopped.is_cancelled() { Ok(()) } else { Err(stopped.into()) }, |outcome| outcome)?;
+        end_watch(asking).await?;
         let states = api.all();
         ensure!(!states.is_empty(), "the APIService was seen");
         for state in states {
-            let available = conditions(&state.object).into_iter().any(|(kind, status, ..)| kind == "Available" && status == "True");
+            let available =
+                conditions(&state.object).into_iter().any(|(kind, status, ..)| kind == "Available" && status == "True");
             ensure!(available, "the APIService was not Available: {}", state.object["status"]);
         }
         Ok(())
