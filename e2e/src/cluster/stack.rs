@@ -15,8 +15,8 @@ pub const RELEASE: &str = "stack";
 pub const NAMESPACE: &str = "e2e-stack";
 /// Most engines of any model.
 pub const MOST: u64 = 4;
-/// Clients that keep [`MOST`] engines busy: three of four sequences each.
-pub const CLIENTS: usize = 12;
+/// Clients that keep every sequence of [`MOST`] engines busy, so that a moment with a few less changes no decision.
+pub const CLIENTS: usize = 16;
 
 /// Values of the release: one Deployment for each way to scale; four sequences an engine, so that a few clients are a crowd.
 ///

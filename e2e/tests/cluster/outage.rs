@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::cluster::stack::{self, CLIENTS, MOST, NAMESPACE, PATIENCE, Stack, served};
-use e2e::cluster::{Clients, conditions, progress, replicas};
+use e2e::cluster::{Clients, History, conditions, progress, replicas};
 use serde_json::Value;
+use testkit::eventually;
 use tokio::time::Instant;
 
 use super::hpa::{fill, is_valid};
@@ -21,39 +22,51 @@ async fn without_prometheus_an_hpa_holds_and_says_so_while_an_engine_autoscaler_
         let engines = stack.engines("hpa");
         let clients = Clients::start(&stack.router, &served("hpa"), CLIENTS)?;
         fill(stack, "hpa", Instant::now()).await?;
+        // The last that Prometheus sees, and the adapter answers from until it is too old, is a full fleet.
+        eventually(PATIENCE, "a full fleet in Prometheus", || async {
+            let running = stack.monitoring.value("sum(vllm:num_requests_running{model=\"hpa\"})").await?;
+            ensure!(running >= 12.0, "{running} requests running");
+            Ok(())
+        })
+        .await?;
         stack.monitoring.stop().await?;
-        let lost = Instant::now();
-        clients.stop().await.expect_no_failure(CLIENTS)?;
-
-        let working = engine_autoscaler_works(stack);
-        let holding = async {
-            let named = hpa.wait(lost, NAMED_WITHIN, "an error that names the rule", names_the_error).await?;
-            progress(
-                "outage",
-                &format!("named after {:.1} s: {}", (named.at - lost).as_secs_f64(), scaling_active(&named.object)),
-            );
-            // Well beyond the time in which the control run fell.
-            tokio::time::sleep_until(lost + NAMED_WITHIN.max(control * 2)).await;
-            anyhow::Ok(())
-        };
-        let (working, holding) = tokio::join!(working, holding);
-        holding?;
-        working.context("the EngineAutoscaler while Prometheus is gone")?;
-
+        let outcome = outage(stack, clients, &hpa, &engines, control).await;
         let recovered = Instant::now();
-        for state in engines.since(lost) {
-            ensure!(replicas(&state.object).0 == MOST, "the HPA fell to {} without metrics", replicas(&state.object).0);
-        }
+        // Also after a failure: the tests that follow need it.
         stack.monitoring.start().await?;
+        outcome?;
         hpa.wait(recovered, PATIENCE, "valid metrics again", is_valid).await?;
         let back = engines.wait(recovered, PATIENCE, "one engine wanted", |object| replicas(object).0 == 1).await?;
-        progress(
-            "outage",
-            &format!("one engine wanted {:.1} s after the return of Prometheus", (back.at - recovered).as_secs_f64()),
-        );
+        let seconds = (back.at - recovered).as_secs_f64();
+        progress("outage", &format!("one engine wanted {seconds:.1} s after the return of Prometheus"));
         Ok(())
     })
     .await
+}
+
+/// Prometheus is gone, now the load ends: the HPA of a full fleet holds and names the error, an EngineAutoscaler works.
+async fn outage(stack: &Stack, clients: Clients, hpa: &History, engines: &History, control: Duration) -> Result<()> {
+    let lost = Instant::now();
+    clients.stop().await.expect_no_failure(CLIENTS)?;
+    let working = engine_autoscaler_works(stack);
+    let holding = async {
+        let named = hpa.wait(lost, NAMED_WITHIN, "an error that names the rule", names_the_error).await?;
+        progress(
+            "outage",
+            &format!("named after {:.1} s: {}", (named.at - lost).as_secs_f64(), scaling_active(&named.object)),
+        );
+        // Well beyond the time in which the control run fell.
+        tokio::time::sleep_until(lost + NAMED_WITHIN.max(control * 2)).await;
+        anyhow::Ok(())
+    };
+    let (working, holding) = tokio::join!(working, holding);
+    holding?;
+    working.context("the EngineAutoscaler while Prometheus is gone")?;
+
+    for state in engines.since(lost) {
+        ensure!(replicas(&state.object).0 == MOST, "the HPA fell to {} without metrics", replicas(&state.object).0);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
