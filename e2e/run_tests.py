@@ -132,7 +132,7 @@ def cluster(tests):
             report.add(0, 0, len(tests))
             return os.environ.get("CI") != "true"
         harness = [str(ROOT / "e2e/cluster/cluster.sh"), "test"]
-        return run_test_programs(tests, harness, ["--test-threads=1", "--nocapture"])(report)
+        return run_test_programs(tests, harness)(report)
     return work
 
 
