@@ -98,9 +98,8 @@ impl Fleet {
 }
 
 fn model(name: Arc<str>, engines: &[EngineFacts]) -> Model {
-    let serving = |engine: &EngineFacts| {
-        engine.accepting && engine.names.as_ref().is_some_and(|names| names.iter().any(|served| *served == name))
-    };
+    let serving =
+        |engine: &EngineFacts| engine.accepting && engine.names.as_ref().is_some_and(|names| names.contains(&name));
     let engines: Vec<(usize, EngineKey)> =
         engines.iter().enumerate().filter(|(_, engine)| serving(engine)).map(|(at, engine)| (at, engine.key)).collect();
     let (engines, keys) = engines.into_iter().unzip();

@@ -136,7 +136,7 @@ async fn follow_pods(
             if let Some(list) = pods.borrow_and_update().clone() {
                 generation += 1;
                 metrics.engines_list_good.set(1);
-                let engines = list.iter().filter_map(|engine| from_pod(engine)).collect();
+                let engines = list.iter().filter_map(from_pod).collect();
                 listed.send_replace(Some(Arc::new(Listed { generation, engines, objectives: BTreeMap::new() })));
             }
             if pods.changed().await.is_err() {

@@ -11,8 +11,10 @@ use crate::harness::{PATIENCE, Router};
 async fn on_sigterm_new_requests_are_still_taken_streams_finish_and_the_exit_is_clean() {
     let (engine_side, chunks) = mpsc::channel(1);
     let chunks = std::sync::Mutex::new(Some(chunks));
-    let engine =
-        Fake::start(&["m"], move |_| chunks.lock().unwrap().take().map_or(Reply::json(200, "{}"), Reply::Stream)).await;
+    let engine = Fake::start(&["m"], move |_| {
+        chunks.lock().unwrap().take().map_or_else(|| Reply::json(200, "{}"), Reply::Stream)
+    })
+    .await;
     let mut router = Router::before(&[engine.url()], &[]).await;
     engine_side.send(Ok("data: {}\n\n".into())).await.unwrap();
     let mut stream = router.chat_stream().await;

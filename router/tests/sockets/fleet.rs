@@ -12,9 +12,10 @@ use crate::harness::{PATIENCE, Router};
 async fn a_new_list_is_applied_and_a_draining_engine_gets_nothing_while_its_stream_ends_in_peace() {
     let (engine_side, chunks) = mpsc::channel(1);
     let chunks = std::sync::Mutex::new(Some(chunks));
-    let old =
-        Fake::start(&["m"], move |_| chunks.lock().unwrap().take().map_or(Reply::json(200, "old"), Reply::Stream))
-            .await;
+    let old = Fake::start(&["m"], move |_| {
+        chunks.lock().unwrap().take().map_or_else(|| Reply::json(200, "old"), Reply::Stream)
+    })
+    .await;
     let new = Fake::start(&["m"], |_| Reply::json(200, "new")).await;
     let router = Router::following(&[("old", &old.url(), "ready")], &[]).await;
     engine_side.send(Ok("data: {\"n\":1}\n\n".into())).await.unwrap();

@@ -1,4 +1,5 @@
 //! The router as a process, over real sockets, against engines that do what each test needs.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod bad_input;
 mod bytes_pass;
