@@ -132,8 +132,15 @@ impl Inner {
 }
 
 fn failure(code: u16, message: &str) -> (u16, Value) {
+    // kube tells these apart by their reason.
+    let reason = match code {
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "InternalError",
+    };
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
-        "reason": "Test", "code": code});
+        "reason": reason, "code": code});
     (code, status)
 }
 

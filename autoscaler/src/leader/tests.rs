@@ -112,7 +112,7 @@ async fn a_leader_that_stops_hands_the_lease_back() {
     let stop = CancellationToken::new();
     let running = tokio::spawn(first.run(stop.clone()));
     let mut changed = leads.clone();
-    changed.changed().await.expect("it leads");
+    tokio::time::timeout(WRITE_TIMEOUT, changed.changed()).await.expect("in time").expect("it leads");
     stop.cancel();
     running.await.expect("it stops");
     assert!(!leads.borrow().holds(Instant::now()));
@@ -130,6 +130,8 @@ proptest! {
         runtime.block_on(async {
             let (api, mut now) = (FakeApi::default(), Instant::now());
             let mut replicas = [candidate(&api, "a"), candidate(&api, "b")];
+            replicas[0].0.attempt(now).await;
+            assert!(replicas[0].1.borrow().holds(now), "the first one leads, or nothing is tested");
             for (wait, reachable, who) in turns {
                 now += Duration::from_millis(wait);
                 api.refuse("GET", PATH, if reachable { 0 } else { 500 });
