@@ -18,7 +18,8 @@ use crate::host::{DEADLINE, Host, emulated, engines, events_about, id, process};
 fn steady_load(host: &Host, stop: &CancellationToken) -> Result<mpsc::Receiver<Finished>> {
     let client = Client::new(&host.router, Duration::from_secs(60))?;
     let load = Load { client, model: "demo".into(), ignore_eos: true };
-    let arrival = |number: u64| Arrival { at: Duration::from_millis(160 * number), prompt_tokens: 30, output_tokens: 400 };
+    let arrival =
+        |number: u64| Arrival { at: Duration::from_millis(160 * number), prompt_tokens: 30, output_tokens: 400 };
     Ok(start(load, (0..2000).map(arrival).collect(), stop.clone()))
 }
 
@@ -71,6 +72,11 @@ async fn no_request_fails_but_those_in_a_killed_engine_and_nothing_is_left_in_th
     ensure!(story.contains(&"is adopted"), "{story:?}");
     ensure!(story.iter().any(|event| event.starts_with("gets SIGTERM: idle after draining")), "{story:?}");
 
+    host.wait("sixty answers", |state| {
+        let answered = state["models"][0]["answered_total"]["200"].as_f64()?;
+        (answered >= 60.0).then_some(())
+    })
+    .await?;
     stop.cancel();
     let outcomes = outcomes.await?;
     check_failures(&outcomes, killed, in_flight)?;
@@ -102,7 +108,7 @@ async fn drained_in_mid_stream(host: &Host) -> Result<String> {
 
 /// Only streams that had begun in the killed engine may fail, and at that moment.
 fn check_failures(outcomes: &[Finished], killed: Duration, in_flight: u64) -> Result<()> {
-    ensure!(outcomes.len() > 60, "only {} requests were sent", outcomes.len());
+    ensure!(outcomes.len() >= 60, "only {} requests were sent", outcomes.len());
     let failed: Vec<&Finished> = outcomes.iter().filter(|finished| finished.outcome.failure.is_some()).collect();
     for finished in &failed {
         let failure = finished.outcome.failure.as_ref().context("failed")?;
