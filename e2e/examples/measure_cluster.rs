@@ -6,7 +6,7 @@ use e2e::cluster::{Clients, progress, replicas};
 use tokio::time::Instant;
 
 /// An HPA decides each 15 s: several runs meet it at several phases.
-const RUNS: usize = 6;
+const RUNS: usize = 4;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -23,7 +23,7 @@ async fn measure(stack: &Stack) -> Result<()> {
         let ready = quantiles(times.iter().map(|time| time.1).collect());
         print(&format!("| {model} | {decided} | {ready} |"));
     }
-    for component in ["router", "adapter", "autoscaler", "serving-engine"] {
+    for component in ["router", "adapter", "autoscaler"] {
         let query = format!("max(max_over_time(process_resident_memory_bytes{{component=\"{component}\"}}[10m]))");
         let bytes = stack.monitoring.value(&query).await.context(component)?;
         print(&format!("| {component} | {:.1} MiB |", bytes / f64::from(1 << 20)));
