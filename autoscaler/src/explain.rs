@@ -1,6 +1,5 @@
 //! `autoscaler explain NAME`: the last decision of an EngineAutoscaler, in plain words, from its status.
 
-
 use anyhow::Context as _;
 use autoscaler_api::{ConditionStatus, EngineAutoscaler, EngineAutoscalerStatus};
 use kube::{Api, Client, ResourceExt as _};

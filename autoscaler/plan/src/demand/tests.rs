@@ -16,7 +16,13 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         capacity_prior: 8.0,
         paused: false,
     };
-    let sample = RouterSample { at: now, queue_depth: queue, received_total: received, arrivals_share: 1.0, engines: BTreeMap::new() };
+    let sample = RouterSample {
+        at: now,
+        queue_depth: queue,
+        received_total: received,
+        arrivals_share: 1.0,
+        engines: BTreeMap::new(),
+    };
     let replica = RouterReplica { id: "r".into(), observation: RouterObservation::Seen(sample) };
     (Facts { settings, replicas: 1, engines: Vec::new(), router: RouterFacts::Replicas(vec![replica]) }, now)
 }
