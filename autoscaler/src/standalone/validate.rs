@@ -145,7 +145,7 @@ fn validate_model(
         let problem = format!("must be from minReplicas ({}) to {MOST_REPLICAS}", model.min_replicas);
         return refuse(key("maxReplicas"), problem);
     }
-    let gpus_per_engine = model.gpus_per_engine.unwrap_or(u32::from(!gpus.is_empty())) as usize;
+    let gpus_per_engine = model.gpus_per_engine.unwrap_or_else(|| u32::from(!gpus.is_empty())) as usize;
     if gpus_per_engine > gpus.len() {
         let problem =
             format!("{gpus_per_engine} is more than the {} listed in gpus; list them or lower it", gpus.len());

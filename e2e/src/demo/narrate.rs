@@ -64,7 +64,7 @@ impl Narrator {
             self.say(&format!("{}  metric  HPA would read {METRIC}{{model=demo}} {value}", self.clock(elapsed)));
         }
         let Some(now) = state.models.first().and_then(|model| model.now.as_ref()) else { return };
-        let seconds = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1} s"));
+        let seconds = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1} s"));
         self.bar.set_position(elapsed.as_secs());
         self.bar.set_message(format!(
             "{} · {:.0} req/s · engines {}/{} · waiting {:.0} · first token p95 {} · failed {}",

@@ -72,7 +72,7 @@ impl Summary {
         let scale = scenario.time_scale;
         let report = &self.report;
         let seconds =
-            |q: f64| report.ttft_seconds(q).map_or("–".to_owned(), |value| format!("{:.2} s", value * scale));
+            |q: f64| report.ttft_seconds(q).map_or_else(|| "–".to_owned(), |value| format!("{:.2} s", value * scale));
         let failures: Vec<String> = report.failures().iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
         let failed =
             if failures.is_empty() { "0".to_owned() } else { format!("{} ({})", report.failed(), failures.join(", ")) };
@@ -85,7 +85,8 @@ impl Summary {
             self.objective.ttft_seconds * scale,
             self.objective.inter_token_seconds * scale * 1000.0
         );
-        let share = report.share_within_objective().map_or("–".to_owned(), |share| format!("{:.2} %", share * 100.0));
+        let share =
+            report.share_within_objective().map_or_else(|| "–".to_owned(), |share| format!("{:.2} %", share * 100.0));
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(["", if self.is_cut_short { "until it was stopped" } else { "whole replay" }]);

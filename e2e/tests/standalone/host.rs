@@ -12,19 +12,18 @@ use testkit::{Program, binary, eventually, free_port, http_client};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Generous: two busy cores start processes slowly, and a healthy run never waits for it.
-pub const DEADLINE: Duration = Duration::from_secs(90);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The tests share two cores with engines that use both: one at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A host and the autoscaler that runs on it, if one does.
-pub struct Host {
+pub(crate) struct Host {
     _folder: tempfile::TempDir,
-    pub state_dir: PathBuf,
-    pub page: String,
-    pub router: String,
-    pub router_admin: String,
-    pub adapter: String,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) page: String,
+    pub(crate) router: String,
+    pub(crate) adapter: String,
     autoscaler: Option<Program>,
     http: reqwest::Client,
     ports: [u16; 7],
@@ -32,7 +31,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let turn = TURN.lock().await;
         let folder = tempfile::tempdir()?;
         // As the mark in the environment of processes has it.
@@ -45,7 +44,6 @@ impl Host {
             state_dir,
             page: url(ports[0]),
             router: url(ports[1]),
-            router_admin: url(ports[2]),
             adapter: url(ports[4]),
             autoscaler: None,
             http: http_client()?,
@@ -55,7 +53,7 @@ impl Host {
     }
 
     /// Writes the configuration: `model` is the entry of `models`, indented by two blanks after its dash.
-    pub fn configure(&self, model: &str) -> Result<()> {
+    pub(crate) fn configure(&self, model: &str) -> Result<()> {
         let [page, router, router_admin, own_admin, adapter, adapter_admin, first] = self.ports;
         let text = format!(
             "stateDir: {}\ncontrolPeriod: 250ms\nprocess: {{adminAddress: '127.0.0.1:{own_admin}'}}\n\
@@ -76,37 +74,37 @@ impl Host {
     }
 
     /// Starts an autoscaler and waits for its page.
-    pub async fn start(&mut self, flags: &[&str]) -> Result<()> {
+    pub(crate) async fn start(&mut self, flags: &[&str]) -> Result<()> {
         self.autoscaler = Some(self.launch(flags)?);
         eventually(DEADLINE, "the page", || self.state()).await.with_context(|| self.log()).map(drop)
     }
 
     /// Starts an autoscaler that is not expected to live.
-    pub fn launch(&self, flags: &[&str]) -> Result<Program> {
+    pub(crate) fn launch(&self, flags: &[&str]) -> Result<Program> {
         let config = self.config().display().to_string();
         let arguments = [&["standalone", "--config", &config], flags].concat();
         Program::start(&binary("autoscaler")?, &arguments, &self.state_dir.join("autoscaler.log"))
     }
 
     /// Sends the autoscaler a signal and waits for its end.
-    pub async fn end(&mut self, signal: Signal) -> Result<i32> {
+    pub(crate) async fn end(&mut self, signal: Signal) -> Result<i32> {
         let mut autoscaler = self.autoscaler.take().context("no autoscaler runs")?;
         autoscaler.signal(signal)?;
         autoscaler.exit_code(DEADLINE).await
     }
 
     /// The answer of `/api/state`.
-    pub async fn state(&self) -> Result<Value> {
+    pub(crate) async fn state(&self) -> Result<Value> {
         let url = format!("{}/api/state?after=9000000000000", self.page);
         Ok(self.http.get(url).send().await?.error_for_status()?.json().await?)
     }
 
-    pub async fn get(&self, url: &str) -> Result<String> {
+    pub(crate) async fn get(&self, url: &str) -> Result<String> {
         Ok(self.http.get(url).send().await?.error_for_status()?.text().await?)
     }
 
     /// Waits until `pick` finds in the state what it looks for.
-    pub async fn wait<T>(&self, what: &str, pick: impl Fn(&Value) -> Option<T>) -> Result<T> {
+    pub(crate) async fn wait<T>(&self, what: &str, pick: impl Fn(&Value) -> Option<T>) -> Result<T> {
         let found = eventually(DEADLINE, what, || async {
             let state = self.state().await?;
             pick(&state).with_context(|| format!("the state is {:#}", brief(&state)))
@@ -115,7 +113,7 @@ impl Host {
     }
 
     /// Waits until this many engines take requests and no other exists; returns id and process of each.
-    pub async fn wait_for_engines(&self, count: usize) -> Result<Vec<(String, i32)>> {
+    pub(crate) async fn wait_for_engines(&self, count: usize) -> Result<Vec<(String, i32)>> {
         self.wait(&format!("{count} ready engines"), |state| {
             let engines = engines(state);
             let ready = engines.iter().filter(|engine| engine["state"] == "ready");
@@ -126,7 +124,7 @@ impl Host {
     }
 
     /// Process groups that carry the mark of this host.
-    pub fn processes_left(&self) -> Vec<i32> {
+    pub(crate) fn processes_left(&self) -> Vec<i32> {
         let mark = [b"VLLM_PROD_STACK_STATE_DIR=", self.state_dir.as_os_str().as_bytes()].concat();
         let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -138,7 +136,7 @@ impl Host {
     }
 
     /// Asserts that nothing of this host runs any more.
-    pub async fn assert_empty(&self) -> Result<()> {
+    pub(crate) async fn assert_empty(&self) -> Result<()> {
         eventually(Duration::from_secs(5), "the end of all processes", || async {
             let left = self.processes_left();
             ensure!(left.is_empty(), "still running: {left:?}\n{}", self.log());
@@ -147,7 +145,7 @@ impl Host {
         .await
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let read = |name: &str| std::fs::read_to_string(self.state_dir.join(name)).unwrap_or_default();
         format!("autoscaler:\n{}\nrouter:\n{}", read("autoscaler.log"), read("logs/router.log"))
     }
@@ -165,20 +163,20 @@ impl Drop for Host {
 }
 
 /// Engines of the first model.
-pub fn engines(state: &Value) -> &[Value] {
+pub(crate) fn engines(state: &Value) -> &[Value] {
     state["models"][0]["engines"].as_array().map_or(&[], Vec::as_slice)
 }
 
-pub fn id(engine: &Value) -> String {
+pub(crate) fn id(engine: &Value) -> String {
     engine["id"].as_str().unwrap_or_default().to_owned()
 }
 
-pub fn process(engine: &Value) -> Option<i32> {
+pub(crate) fn process(engine: &Value) -> Option<i32> {
     engine["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
 }
 
 /// Messages of the events about one engine.
-pub fn events_about<'a>(state: &'a Value, id: &str) -> Vec<&'a str> {
+pub(crate) fn events_about<'a>(state: &'a Value, id: &str) -> Vec<&'a str> {
     let events = state["events"].as_array().map_or(&[][..], Vec::as_slice);
     events.iter().filter(|event| event["about"] == id).filter_map(|event| event["message"].as_str()).collect()
 }
@@ -188,7 +186,7 @@ fn brief(state: &Value) -> Value {
 }
 
 /// An entry of `models` with emulated engines: four places, 2.5 ms a step, ready after a second.
-pub fn emulated(replicas: &str) -> Result<String> {
+pub(crate) fn emulated(replicas: &str) -> Result<String> {
     let emulator = binary("engine-emulator")?;
     Ok(format!(
         "name: demo\n  command: '\"{}\" serve demo --host 127.0.0.1 --port {{port}} --max-num-seqs 4 --step-ms 50 --startup 20 --time-scale 20 --shutdown-timeout 30'\n  \
@@ -198,6 +196,6 @@ pub fn emulated(replicas: &str) -> Result<String> {
     ))
 }
 
-pub fn path(path: &Path) -> String {
+pub(crate) fn path(path: &Path) -> String {
     path.display().to_string()
 }
