@@ -46,5 +46,5 @@ remove_cluster() (
   for link in /var/log/containers/*.log; do
     case $(readlink "$link") in "$STATE"/*) rm -f "$link" ;; esac
   done
-  rm -rf "$RUN" /var/lib/cni/results/"$E2E_CLUSTER"-* "$STATE"/{etcd,kubelet,containerd,cni,pids,pki,pods,config}
+  rm -rf "$RUN" "$RUN-buildah" /var/lib/cni/results/"$E2E_CLUSTER"-* "$STATE"/{etcd,kubelet,containerd,cni,pids,pki,pods,config}
 )
