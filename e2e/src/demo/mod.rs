@@ -64,10 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let scenario = Scenario::new(&args)?;
     let mut stack = Stack::start(&scenario)?;
     let mut narrator = Narrator::new(&stack, &scenario);
-    let replayed = tokio::select! {
-        replayed = replay(&scenario, &mut stack, &mut narrator, &stop) => replayed,
-        () = give_up(&stop) => Err(anyhow::anyhow!("stopped before the replay began")),
-    };
+    let replayed = replay(&scenario, &mut stack, &mut narrator, &stop).await;
     narrator.ending();
     // Whatever happened, nothing may be left running.
     let stopped = stack.stop().await;
@@ -84,7 +81,10 @@ async fn replay(
     narrator: &mut Narrator,
     stop: &CancellationToken,
 ) -> anyhow::Result<Summary> {
-    stack.ready().await?;
+    tokio::select! {
+        ready = stack.ready() => ready?,
+        () = stop.cancelled() => anyhow::bail!("stopped before the replay began"),
+    }
     narrator.started(stack);
     let load = Load {
         client: Client::new(&stack.router_url(), scenario.request_deadline)?,

@@ -81,7 +81,7 @@ impl Summary {
         let fixed_hours = self.peak_engines as f64 * self.elapsed.as_secs_f64() * scale / 3600.0;
         let saved = if fixed_hours > 0.0 { (1.0 - hours / fixed_hours) * 100.0 } else { 0.0 };
         let objective = format!(
-            "first token within {:.3} s, {:.0} ms a token",
+            "first token within {:.0} s, {:.0} ms a token",
             self.objective.ttft_seconds * scale,
             self.objective.inter_token_seconds * scale * 1000.0
         );
