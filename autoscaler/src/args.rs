@@ -18,7 +18,6 @@ pub struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "parsed once")]
 enum Command {
     /// Watch the EngineAutoscalers of a namespace and scale their targets
     Controller(controller::args::ControllerArgs),

@@ -128,7 +128,7 @@ impl Candidate {
             // What was valid stays valid until its deadline: an API server that restarts is no reason to stop.
             Ok(Err(error)) => tracing::warn!(lease = %self.name, error = %error, "lease not renewed"),
             Err(_) => {
-                tracing::warn!(lease = %self.name, timeout = ?WRITE_TIMEOUT, "lease not renewed: no answer in time")
+                tracing::warn!(lease = %self.name, timeout = ?WRITE_TIMEOUT, "lease not renewed: no answer in time");
             }
         }
     }

@@ -150,7 +150,7 @@ pub fn status(
     match limit {
         Some(limit) => set(conditions::LIMITED, true, limit.reason, limit.message.clone()),
         None => {
-            set(conditions::LIMITED, false, "WithinLimits", "the load asks for a number within the limits".to_owned())
+            set(conditions::LIMITED, false, "WithinLimits", "the load asks for a number within the limits".to_owned());
         }
     }
     match outcome {

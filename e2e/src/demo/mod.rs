@@ -33,7 +33,7 @@ use summary::Summary;
 pub struct Args {
     /// Trace to replay instead of the packed three days: `ts,value` CSV (a day a minute), Azure CSV or Mooncake JSON
     /// lines (20 times as fast as recorded)
-    #[arg(long, value_name = "FILE", env = "TRACE")]
+    #[arg(long, value_name = "FILE", env = "TRACE", value_parser = path_or_nothing)]
     pub trace: Option<PathBuf>,
     /// Engines to run
     #[arg(long, value_enum, env = "ENGINE", default_value = "emulator")]
@@ -53,6 +53,11 @@ pub enum Engine {
     Emulator,
     /// SmolLM2 on llama.cpp: a real model, up to two engines, few requests.
     Llama,
+}
+
+/// clap's own parser of paths refuses `TRACE=`, which a Makefile passes on for "none".
+fn path_or_nothing(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(text))
 }
 
 /// Runs the demo to its end or to Ctrl-C.
