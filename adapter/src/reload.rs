@@ -38,9 +38,15 @@ pub fn apply(config: &Config, api: &Api, metrics: &Metrics) {
     }
 }
 
-/// Follows the file, for ever.
-pub async fn follow(path: PathBuf, current: watch::Sender<Arc<Config>>, api: Arc<Api>, metrics: Metrics) {
-    let mut seen = tokio::fs::read(&path).await.ok();
+/// Follows the file, for ever. `seen` is what it held just before it was first loaded, so that a change made while the
+/// program starts is not taken for what is served already.
+pub async fn follow(
+    path: PathBuf,
+    mut seen: Option<Vec<u8>>,
+    current: watch::Sender<Arc<Config>>,
+    api: Arc<Api>,
+    metrics: Metrics,
+) {
     loop {
         tokio::time::sleep(POLL).await;
         let content = tokio::fs::read(&path).await.ok();

@@ -34,6 +34,7 @@ use crate::{debug, reload};
 /// # Errors
 /// If the configuration cannot be used, an address is taken, or a part of the program ends unasked.
 pub async fn serve(args: ProcessArgs) -> anyhow::Result<()> {
+    let seen = args.config.as_ref().and_then(|path| std::fs::read(path).ok());
     let config = reload::load(args.config.as_ref())?;
     let settings = args.settings(&config.file.process);
     process::telemetry::init(&settings)?;
@@ -84,7 +85,7 @@ pub async fn serve(args: ProcessArgs) -> anyhow::Result<()> {
         Ok::<_, String>(())
     });
     if let Some(path) = args.config {
-        spawn(&mut tasks, "reload", &stop, reload::follow(path, current, api, metrics));
+        spawn(&mut tasks, "reload", &stop, reload::follow(path, seen, current, api, metrics));
     }
     tasks.finish().await?;
     tracing::info!("stopped");

@@ -15,7 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Applies the reloadable part of the file when it changes; a file that cannot be used changes nothing.
 pub async fn follow(shared: Arc<Shared>, args: Args, path: PathBuf) -> Result<(), Infallible> {
-    let mut seen = stamp(&path);
+    // The first look applies the file once more: it may have changed between the start and here.
+    let mut seen = None;
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         interval.tick().await;
