@@ -9,7 +9,9 @@
 //!
 //! What it does not do: it reads no files and no clock; randomness comes from seeds.
 
+pub mod bootstrap;
 mod demand;
+pub mod fluid;
 pub mod optimum;
 mod policy;
 mod request;
