@@ -2,8 +2,8 @@
 //!
 //! Data flow: [`StepTime`] (four fitted parameters of a model on its GPUs) gives the duration of one [`Batch`];
 //! over a [`Workload`] (mean prompt and answer) that becomes the step time `T(n)` at a concurrency `n`, and with the
-//! KV cache's [`Limits`] and a latency [`Objective`] the [`Capacity`] of a replica. [`preset`] names parameters that
-//! were fitted to measurements.
+//! KV cache's [`Limits`] and a latency [`Objective`] the [`Capacity`] of a replica. [`fit`] finds the parameters from
+//! measured latencies, and [`preset`] names some that were.
 //!
 //! One set of formulas serves the engine emulator (step by step), the simulator and the capacity planner (in the mean).
 //!
@@ -11,9 +11,13 @@
 //! cache are the business of whoever steps it. It models one engine (all its GPUs together), not its parts.
 
 mod capacity;
+mod fit;
+mod least_squares;
 mod preset;
 mod step;
 
 pub use capacity::{Capacity, Limit, Limits, Objective, Workload, capacity, ttft_seconds};
+pub use fit::{Fit, FitError, LEAST_STEPS, Observation, Prior, fit};
+pub use least_squares::nonnegative_least_squares;
 pub use preset::{Preset, preset, presets};
 pub use step::{Batch, ModelError, StepTime};

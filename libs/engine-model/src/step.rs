@@ -33,6 +33,18 @@ pub struct Batch {
     pub context_tokens: f64,
 }
 
+impl Batch {
+    /// What a step works on in the mean, at a steady concurrency of `concurrency` requests of `workload`.
+    #[must_use]
+    pub fn steady(concurrency: f64, workload: &Workload) -> Self {
+        Self {
+            sequences: concurrency,
+            tokens: concurrency * workload.computed_tokens() / workload.steps(),
+            context_tokens: concurrency * workload.mean_context_tokens(),
+        }
+    }
+}
+
 /// Time of one step: `fixed + per_token · tokens + per_context_token · context + per_root_sequence · √sequences`.
 ///
 /// Over requests of `I` prompt and `O` answer tokens at a steady concurrency `n` this is
@@ -98,11 +110,7 @@ impl StepTime {
     /// `concurrency` requests of `workload`.
     #[must_use]
     pub fn steady_step_seconds(&self, concurrency: f64, workload: &Workload) -> f64 {
-        self.step_seconds(Batch {
-            sequences: concurrency,
-            tokens: concurrency * workload.computed_tokens() / workload.steps(),
-            context_tokens: concurrency * workload.mean_context_tokens(),
-        })
+        self.step_seconds(Batch::steady(concurrency, workload))
     }
 
     /// Seconds until a prompt of `prompt_tokens` (those not found in the prefix cache) is computed, in chunks of at
