@@ -9,8 +9,10 @@
 //!
 //! What it does not do: it reads no files and no clock; randomness comes from seeds.
 
+pub mod baselines;
 pub mod bootstrap;
 mod demand;
+pub mod events;
 pub mod fluid;
 pub mod optimum;
 mod policy;

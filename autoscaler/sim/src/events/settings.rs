@@ -1,0 +1,169 @@
+//! How a run is set up, with every default and its reason.
+
+use engine_model::{Limits, StepTime};
+
+use crate::policy::Task;
+use crate::score::Discipline;
+use crate::startup::{Faults, SettingError, StartupLaw};
+
+/// One run: the stretch of the trace, the router, the engines, their start, and what goes wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Begin of the run, in seconds since the start of the trace.
+    pub from_seconds: f64,
+    /// End of the run: arrivals from here on are not simulated, those before it are seen to their end.
+    pub to_seconds: f64,
+    /// Arrivals, engine time and starts before this train the policy and are not scored.
+    pub score_from_seconds: f64,
+    /// Seed of arrivals, start-up times, routing, retries and lost scrapes: one stream for each of them.
+    pub seed: u64,
+    /// Order of the router's queue.
+    pub discipline: Discipline,
+    /// How the router picks an engine.
+    pub routing: Routing,
+    /// Requests that the router lets into one engine; the rest waits in the router, where its order is decided.
+    pub engine_concurrency: u32,
+    /// A request that has waited in the router for so long is answered with an error, which is a miss.
+    pub router_deadline_seconds: f64,
+    /// Which engine is simulated.
+    pub engine: EngineKind,
+    /// Replicas that are Ready at the begin.
+    pub initial_replicas: u32,
+    /// Time from order to Ready.
+    pub startup: StartupLaw,
+    /// Slowness of an engine that has just become Ready.
+    pub warm_up: WarmUp,
+    /// How metrics reach the policy.
+    pub scrape: Scrape,
+    /// Clients that come back after an error; none by default.
+    pub retries: Option<Retries>,
+    /// What goes wrong when.
+    pub faults: Faults,
+}
+
+impl Settings {
+    /// A run over `from_seconds..to_seconds`, all of it scored, without faults: power of two choices as our router
+    /// does, a router deadline of 30 s, `n*` of the task rounded up in each engine, start-up of exactly the task's
+    /// mean, live metrics, as many replicas at the begin as the task's minimum, at least one.
+    #[must_use]
+    pub fn new(task: &Task, from_seconds: f64, to_seconds: f64) -> Self {
+        Self {
+            from_seconds,
+            to_seconds,
+            score_from_seconds: from_seconds,
+            seed: 1,
+            discipline: Discipline::Deadline,
+            routing: Routing::TwoChoices,
+            engine_concurrency: task.capacity.concurrency.max(1),
+            router_deadline_seconds: 30.0,
+            engine: EngineKind::Leaping,
+            initial_replicas: task.min_replicas.max(1),
+            startup: StartupLaw::fixed(task.startup_seconds),
+            warm_up: WarmUp { seconds: 0.0, slowdown: 1.0 },
+            scrape: Scrape { period_seconds: 0.0, delay_seconds: 0.0, loss_share: 0.0 },
+            retries: None,
+            faults: Faults::default(),
+        }
+    }
+
+    /// Checks every field and that the engine suits the task.
+    ///
+    /// # Errors
+    /// The first field that is out of its range, with what it must be.
+    pub fn validate(&self, task: &Task) -> Result<(), SettingError> {
+        let step = task.step.validate();
+        step.map_err(|error| SettingError { field: error.field, value: error.value, expected: error.expected })?;
+        self.startup.validate()?;
+        let finite = |field, value: f64, least: f64, expected| {
+            SettingError::check(value.is_finite() && value >= least, field, value, expected)
+        };
+        finite("from_seconds", self.from_seconds, 0.0, "a time in the trace, at least 0")?;
+        finite("to_seconds", self.to_seconds, self.from_seconds, "at least from_seconds")?;
+        finite("score_from_seconds", self.score_from_seconds, self.from_seconds, "at least from_seconds")?;
+        finite("router_deadline_seconds", self.router_deadline_seconds, 0.0, "a number of seconds, at least 0")?;
+        finite("warm_up.seconds", self.warm_up.seconds, 0.0, "a number of seconds, at least 0")?;
+        finite("warm_up.slowdown", self.warm_up.slowdown, 1.0, "a factor, at least 1")?;
+        finite("scrape.period_seconds", self.scrape.period_seconds, 0.0, "a number of seconds, 0 for live metrics")?;
+        finite("scrape.delay_seconds", self.scrape.delay_seconds, 0.0, "a number of seconds, at least 0")?;
+        share("scrape.loss_share", self.scrape.loss_share)?;
+        let cap = f64::from(self.engine_concurrency);
+        SettingError::check(cap >= 1.0, "engine_concurrency", cap, "at least 1 request")?;
+        let (batched, sequences) = (task.limits.max_batched_tokens, task.limits.max_sequences);
+        SettingError::check(
+            batched > sequences && sequences >= 1,
+            "limits.max_batched_tokens",
+            f64::from(batched),
+            "above limits.max_sequences, which is at least 1: each running sequence takes a token of every step",
+        )?;
+        if let Some(retries) = self.retries {
+            share("retries.share", retries.share)?;
+            finite("retries.backoff_seconds", retries.backoff_seconds, 0.0, "a number of seconds, at least 0")?;
+        }
+        Ok(())
+    }
+}
+
+/// How the router picks an engine among those that can take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routing {
+    /// The one with the fewest requests in flight.
+    LeastLoad,
+    /// The less loaded of two drawn at random.
+    TwoChoices,
+}
+
+/// Which engine is simulated. Both follow the same rules; without a prefix cache they agree step for step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Leaps over the steps between two events; no prefix cache.
+    Leaping,
+    /// Takes every step, block by block.
+    Stepping {
+        /// Whether blocks of equal prefixes are shared and kept.
+        prefix_cache: bool,
+    },
+}
+
+/// An engine that has just become Ready is slower.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WarmUp {
+    /// For so many seconds after Ready.
+    pub seconds: f64,
+    /// Its steps last so many times as long, at least 1.
+    pub slowdown: f64,
+}
+
+/// How metrics reach the policy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scrape {
+    /// Seconds between two scrapes; 0 shows the state at the moment of the decision.
+    pub period_seconds: f64,
+    /// Seconds until a scrape can be queried.
+    pub delay_seconds: f64,
+    /// Share of scrapes that are lost, 0 to 1.
+    pub loss_share: f64,
+}
+
+/// Clients that come back after an error, so that overload feeds itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retries {
+    /// Share of the errors that are tried again, 0 to 1.
+    pub share: f64,
+    /// Seconds before the first retry; doubled for each further one, and spread by ± 50 %.
+    pub backoff_seconds: f64,
+    /// Retries of one request at most.
+    pub most: u32,
+}
+
+fn share(field: &'static str, value: f64) -> Result<(), SettingError> {
+    SettingError::check((0.0..=1.0).contains(&value), field, value, "a share from 0 to 1")
+}
+
+/// What an engine is made from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EngineSettings {
+    pub(super) step: StepTime,
+    pub(super) limits: Limits,
+    pub(super) warm_up: WarmUp,
+    pub(super) prefix_cache: bool,
+}
