@@ -6,8 +6,7 @@
 /// The solution is the unconstrained one on the set of unknowns that are not 0 (Lawson and Hanson, 1974). With `N` of at
 /// most a handful all `2^N - 1` sets are tried, which needs no rule to choose them and cannot cycle. `matrix` must be
 /// symmetric; sets of unknowns that it cannot tell apart are passed over.
-#[must_use]
-pub fn nonnegative_least_squares<const N: usize>(matrix: &[[f64; N]; N], vector: &[f64; N]) -> [f64; N] {
+pub(crate) fn nonnegative_least_squares<const N: usize>(matrix: &[[f64; N]; N], vector: &[f64; N]) -> [f64; N] {
     const { assert!(N > 0 && N <= 8, "sets are enumerated") };
     // Of a convex problem the free solution is the best one wherever it is allowed.
     let all = (1_u32 << N) - 1;
@@ -93,6 +92,8 @@ fn solve<const N: usize>(matrix: &[[f64; N]; N], vector: &[f64; N], set: u32) ->
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn close(left: &[f64], right: &[f64]) -> bool {
@@ -126,5 +127,33 @@ mod tests {
         assert!(close(&inverse[0], &[3.0 / 11.0, -1.0 / 11.0, 0.0]));
         assert!(close(&inverse[2], &[0.0; 3]));
         assert!(super::inverse(&matrix, 0b100).is_none());
+    }
+
+    proptest! {
+        /// Of a convex problem: no step in an allowed direction improves the solution.
+        #[test]
+        fn nothing_allowed_is_better_than_the_solution(rows in prop::collection::vec(prop::array::uniform4(-3.0..3.0f64), 4..12)) {
+            let (mut matrix, mut target) = ([[0.0; 3]; 3], [0.0; 3]);
+            for row in &rows {
+                for i in 0..3 {
+                    target[i] += row[i] * row[3];
+                    for j in 0..3 {
+                        matrix[i][j] += row[i] * row[j];
+                    }
+                }
+            }
+            let cost = |x: &[f64; 3]| -> f64 {
+                rows.iter().map(|row| (row[0] * x[0] + row[1] * x[1] + row[2] * x[2] - row[3]).powi(2)).sum()
+            };
+            let best = nonnegative_least_squares(&matrix, &target);
+            prop_assert!(best.iter().all(|value| *value >= 0.0));
+            for index in 0..3 {
+                for change in [0.01, -0.01] {
+                    let mut moved = best;
+                    moved[index] = (moved[index] + change).max(0.0);
+                    prop_assert!(cost(&moved) >= cost(&best) - 1e-6 * (1.0 + cost(&best)), "{best:?} {moved:?}");
+                }
+            }
+        }
     }
 }

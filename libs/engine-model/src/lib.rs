@@ -18,6 +18,5 @@ mod step;
 
 pub use capacity::{Capacity, Limit, Limits, Objective, Workload, capacity, ttft_seconds};
 pub use fit::{Fit, FitError, LEAST_STEPS, Observation, Prior, fit};
-pub use least_squares::nonnegative_least_squares;
 pub use preset::{Preset, preset, presets};
 pub use step::{Batch, ModelError, StepTime};

@@ -1,8 +1,6 @@
 //! Fits of made-up engines, whose parameters are known.
 
-use engine_model::{
-    Batch, FitError, Limits, Observation, Prior, StepTime, Workload, fit, nonnegative_least_squares, preset, presets,
-};
+use engine_model::{Batch, FitError, Limits, Observation, Prior, StepTime, Workload, fit, preset, presets};
 use proptest::prelude::*;
 
 const LIMITS: Limits =
@@ -132,32 +130,6 @@ fn refusals_say_what_would_help() {
 }
 
 proptest! {
-    /// Of a convex problem: no step in an allowed direction improves the solution.
-    #[test]
-    fn nothing_allowed_is_better_than_the_solution(rows in prop::collection::vec(prop::array::uniform4(-3.0..3.0f64), 4..12)) {
-        let (mut matrix, mut target) = ([[0.0; 3]; 3], [0.0; 3]);
-        for row in &rows {
-            for i in 0..3 {
-                target[i] += row[i] * row[3];
-                for j in 0..3 {
-                    matrix[i][j] += row[i] * row[j];
-                }
-            }
-        }
-        let cost = |x: &[f64; 3]| -> f64 {
-            rows.iter().map(|row| (row[0] * x[0] + row[1] * x[1] + row[2] * x[2] - row[3]).powi(2)).sum()
-        };
-        let best = nonnegative_least_squares(&matrix, &target);
-        prop_assert!(best.iter().all(|value| *value >= 0.0));
-        for index in 0..3 {
-            for change in [0.01, -0.01] {
-                let mut moved = best;
-                moved[index] = (moved[index] + change).max(0.0);
-                prop_assert!(cost(&moved) >= cost(&best) - 1e-6 * (1.0 + cost(&best)), "{best:?} {moved:?}");
-            }
-        }
-    }
-
     #[test]
     fn any_measurements_give_parameters_within_their_ranges_or_an_error(
         rows in prop::collection::vec((0.5..300.0f64, 1.0..9000.0f64, 1.0..2000.0f64, 1e-4..1.0f64), 0..30),
