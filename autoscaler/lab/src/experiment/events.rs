@@ -1,0 +1,306 @@
+//! Rows at level events: every request of two days, by policies that learned in the fluid before.
+
+use autoscaler_sim::events::{self, EventRun, Settings};
+use autoscaler_sim::fluid::Scenario;
+use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Signals, Stretch, optimum};
+
+use super::fluid::{Chosen, choose};
+use super::frontier::{Point, cheapest};
+use super::resumed::Resumed;
+use super::{Ground, Row, STEP_SECONDS, Tuning};
+use crate::error::LabError;
+use crate::parallel;
+use crate::policies::Choice;
+use crate::progress::Progress;
+
+/// Engines are filled for so long before the score begins.
+const LEAD_SECONDS: f64 = 900.0;
+/// Halvings of the range in which the optimum's margin is looked for: to 0.4 % of it.
+const HALVINGS: usize = 8;
+/// The margin is looked for up to here.
+const MOST_MARGIN: f64 = 4.0;
+
+/// Sums over the windows of one policy and seed.
+#[derive(Debug, Clone, Default)]
+struct Sum {
+    requests: f64,
+    met: f64,
+    attainment_worst_hour: f64,
+    overflow: f64,
+    demand: f64,
+    engine_seconds: f64,
+    seconds: f64,
+    ttft: [f64; 3],
+    starts: u64,
+    starts_wasted: u64,
+    reversals: f64,
+    coverage: Option<autoscaler_sim::Coverage>,
+}
+
+impl Sum {
+    fn attainment(&self) -> f64 {
+        if self.requests > 0.0 { self.met / self.requests } else { 1.0 }
+    }
+
+    fn add(&mut self, run: &EventRun, demand: &Demand, window: Stretch) {
+        let steps = demand.steps_in(window.from_seconds)..demand.steps_in(window.to_seconds);
+        let work: f64 = demand.replicas.get(steps).map_or(0.0, |replicas| replicas.iter().sum());
+        let (requests, seconds) = (run.requests as f64, window.to_seconds - window.from_seconds);
+        self.requests += requests;
+        self.met += run.met as f64;
+        self.attainment_worst_hour = self.attainment_worst_hour.min(run.attainment_worst_hour);
+        self.overflow += run.overflow(demand) * work;
+        self.demand += work;
+        self.engine_seconds += run.engine_seconds;
+        self.seconds += seconds;
+        let Quantiles { p50, p95, p99 } = run.ttft_seconds;
+        for (sum, quantile) in self.ttft.iter_mut().zip([p50, p95, p99]) {
+            *sum += quantile * requests;
+        }
+        self.starts += run.starts;
+        self.starts_wasted += run.starts_wasted;
+        self.reversals += run.reversals_per_day * seconds / 86_400.0;
+    }
+}
+
+pub(super) fn rows(
+    ground: &Ground<'_>,
+    policies: &[Choice],
+    windows: &[Stretch],
+    progress: &Progress,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Row>, LabError> {
+    let mut rows = Vec::new();
+    let seeds = ground.experiment.seeds.len();
+    let threads = ground.experiment.threads;
+    for &queue in &ground.experiment.queues {
+        let mut chosen = choose(ground, policies, queue, Level::Events, progress, notes)?;
+        if ground.experiment.tuning == Tuning::Hindsight {
+            progress.stage("neighbours", policies.len());
+            let picks = parallel::map(threads, policies.len(), |policy| {
+                let pick = best_of_neighbours(ground, &policies[policy], &chosen[policy], queue, windows);
+                progress.done(1);
+                pick
+            });
+            for ((chosen, pick), policy) in chosen.iter_mut().zip(picks).zip(policies) {
+                let (setting, is_on_target) = pick?;
+                chosen.setting = setting;
+                chosen.words = policy.settings().get(setting).cloned().unwrap_or_default();
+                chosen.is_on_target = is_on_target;
+            }
+        }
+        progress.stage("optimum", seeds);
+        let optima = parallel::map(threads, seeds, |seed| {
+            let cost = optimum_engine_seconds(ground, queue, seed, windows);
+            progress.done(1);
+            cost
+        });
+        let optima = optima.into_iter().collect::<Result<Vec<f64>, LabError>>()?;
+        progress.stage("events", policies.len() * seeds);
+        let sums = parallel::map(threads, policies.len() * seeds, |job| {
+            let (policy, seed) = (job / seeds, job % seeds);
+            let sum = play(ground, &policies[policy], chosen[policy].setting, queue, seed, windows);
+            progress.done(1);
+            sum
+        });
+        for (job, sum) in sums.into_iter().enumerate() {
+            let (policy, seed) = (job / seeds, job % seeds);
+            rows.push(row(ground, &policies[policy], &chosen[policy], queue, seed, &sum?, optima[seed]));
+        }
+    }
+    Ok(rows)
+}
+
+fn row(
+    ground: &Ground<'_>,
+    policy: &Choice,
+    chosen: &Chosen,
+    queue: Discipline,
+    seed: usize,
+    sum: &Sum,
+    optimum: f64,
+) -> Row {
+    let experiment = ground.experiment;
+    let tuned = if policy.is_own() { Tuning::Defaults } else { experiment.tuning };
+    let [p50, p95, p99] = sum.ttft.map(|quantile| if sum.requests > 0.0 { quantile / sum.requests } else { 0.0 });
+    Row {
+        outcome: Outcome {
+            policy: policy.name().to_owned(),
+            tuned: tuned.name().to_owned(),
+            trace: ground.name.to_owned(),
+            level: Level::Events,
+            queue,
+            seed: experiment.seeds[seed],
+            startup_seconds: experiment.startup.mean_seconds,
+            requests: sum.requests,
+            attainment: sum.attainment(),
+            attainment_worst_hour: sum.attainment_worst_hour,
+            overflow: if sum.demand > 0.0 { sum.overflow / sum.demand } else { 0.0 },
+            engine_seconds: sum.engine_seconds,
+            opt_engine_seconds: optimum,
+            times_opt: sum.engine_seconds / optimum,
+            mean_replicas: sum.engine_seconds / sum.seconds,
+            ttft_seconds: Quantiles { p50, p95, p99 },
+            starts: sum.starts,
+            starts_wasted: sum.starts_wasted,
+            reversals_per_day: sum.reversals / (sum.seconds / 86_400.0),
+            forecast_coverage: sum.coverage,
+        },
+        setting: chosen.words.clone(),
+        is_on_target: sum.attainment() >= experiment.attainment,
+        is_clairvoyant: policy.is_clairvoyant(),
+        times_opt_interval: None,
+        overflow_interval: None,
+        frontier: Vec::new(),
+        matched_times_opt: None,
+        days: Vec::new(),
+        steps: None,
+    }
+}
+
+/// The cheapest on target of the setting that the fluid chose and its neighbours, with the first seed.
+fn best_of_neighbours(
+    ground: &Ground<'_>,
+    policy: &Choice,
+    chosen: &Chosen,
+    queue: Discipline,
+    windows: &[Stretch],
+) -> Result<(usize, bool), LabError> {
+    let mut settings = vec![chosen.setting];
+    settings.extend(&chosen.neighbours);
+    if policy.is_own() {
+        return Ok((chosen.setting, true));
+    }
+    let mut points = Vec::new();
+    for &setting in &settings {
+        let sum = play(ground, policy, setting, queue, 0, windows)?;
+        points.push(Point { cost: sum.engine_seconds, miss: 1.0 - sum.attainment() });
+    }
+    let (place, is_on_target) = cheapest(&points, 1.0 - ground.experiment.attainment).unwrap_or((0, false));
+    Ok((settings[place], is_on_target))
+}
+
+fn play(
+    ground: &Ground<'_>,
+    policy: &Choice,
+    setting: usize,
+    queue: Discipline,
+    seed: usize,
+    windows: &[Stretch],
+) -> Result<Sum, LabError> {
+    let mut sum = Sum { attainment_worst_hour: 1.0, ..Sum::default() };
+    for &window in windows {
+        let Some(built) = policy.build(&ground.setup(queue), &ground.demands[seed], setting) else { continue };
+        let mut resumed = Resumed::new(built);
+        let begin = (window.from_seconds - LEAD_SECONDS).max(0.0);
+        let first = warm(ground, &mut resumed, queue, seed, begin)?;
+        let run = simulate(ground, &mut resumed, queue, seed, window, first)?;
+        sum.add(&run, &ground.demands[seed], window);
+        sum.coverage = resumed.coverage().or(sum.coverage);
+    }
+    Ok(sum)
+}
+
+/// Lets the policy act in the fluid up to `begin`: answers the replicas it has then.
+fn warm(
+    ground: &Ground<'_>,
+    policy: &mut Resumed,
+    queue: Discipline,
+    seed: usize,
+    begin: f64,
+) -> Result<u32, LabError> {
+    let whole = &ground.demands[seed];
+    let steps = whole.steps_in(begin).min(whole.replicas.len());
+    if steps == 0 {
+        return Ok(whole.mean_replicas().ceil() as u32);
+    }
+    let demand = Demand {
+        step_seconds: whole.step_seconds,
+        replicas: whole.replicas[..steps].to_vec(),
+        arrivals: whole.arrivals[..steps].to_vec(),
+        prompt_tokens: whole.prompt_tokens[..steps].to_vec(),
+        output_tokens: whole.output_tokens[..steps].to_vec(),
+    };
+    let stretch = Stretch { from_seconds: 0.0, to_seconds: begin };
+    let mut settings = ground.settings(queue, ground.experiment.seeds[seed], stretch);
+    settings.first_replicas = Some(whole.mean_replicas().ceil() as u32);
+    Scenario::new(&demand, &ground.task, settings)?.run(policy);
+    Ok(policy.resume())
+}
+
+fn simulate(
+    ground: &Ground<'_>,
+    policy: &mut dyn Policy,
+    queue: Discipline,
+    seed: usize,
+    window: Stretch,
+    first: u32,
+) -> Result<EventRun, LabError> {
+    let (least, most) = (ground.task.min_replicas, ground.task.max_replicas);
+    let settings = Settings {
+        seed: ground.experiment.seeds[seed],
+        score_from_seconds: window.from_seconds,
+        discipline: queue,
+        initial_replicas: first.clamp(least, most),
+        startup: ground.experiment.startup,
+        faults: ground.experiment.faults.clone(),
+        ..Settings::new(&ground.task, (window.from_seconds - LEAD_SECONDS).max(0.0), window.to_seconds)
+    };
+    Ok(events::simulate(&ground.source, policy, &ground.task, &settings)?)
+}
+
+/// Engine-seconds of the optimum: of the schedules `max over [t, t + L] of ceil(margin · demand)` the one with the smallest
+/// margin that keeps the target, replayed request by request.
+fn optimum_engine_seconds(
+    ground: &Ground<'_>,
+    queue: Discipline,
+    seed: usize,
+    windows: &[Stretch],
+) -> Result<f64, LabError> {
+    let demand = &ground.demands[seed];
+    let startup_steps = demand.steps_in(ground.experiment.startup.mean_seconds);
+    let replay = |margin: f64| -> Result<Sum, LabError> {
+        let mut need = optimum::need(&demand.replicas, margin);
+        need.iter_mut().for_each(|n| *n = (*n).clamp(ground.task.min_replicas, ground.task.max_replicas));
+        let mut policy = Schedule(optimum::schedule(&need, startup_steps));
+        let mut sum = Sum::default();
+        for &window in windows {
+            let first = policy.at((window.from_seconds - LEAD_SECONDS).max(0.0));
+            let run = simulate(ground, &mut policy, queue, seed, window, first)?;
+            sum.add(&run, demand, window);
+        }
+        Ok(sum)
+    };
+    let (mut low, mut high) = (0.0, MOST_MARGIN);
+    let mut cost = replay(high)?.engine_seconds;
+    for _ in 0..HALVINGS {
+        let middle = (low + high) / 2.0;
+        let sum = replay(middle)?;
+        if sum.attainment() >= ground.experiment.attainment {
+            high = middle;
+            cost = sum.engine_seconds;
+        } else {
+            low = middle;
+        }
+    }
+    Ok(cost)
+}
+
+/// Replicas fixed beforehand for every step.
+struct Schedule(Vec<u32>);
+
+impl Schedule {
+    fn at(&self, seconds: f64) -> u32 {
+        self.0.get((seconds / STEP_SECONDS + 1e-6) as usize).or(self.0.last()).copied().unwrap_or(0)
+    }
+}
+
+impl Policy for Schedule {
+    fn period_seconds(&self) -> f64 {
+        STEP_SECONDS
+    }
+
+    fn decide(&mut self, signals: &Signals<'_>) -> u32 {
+        self.at(signals.now_seconds)
+    }
+}

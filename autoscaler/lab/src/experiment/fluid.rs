@@ -1,0 +1,205 @@
+//! Rows at level fluid: settings tried, one chosen for each policy and queue, all seeds run with it.
+
+use autoscaler_sim::fluid::{Block, Run, Scenario};
+use autoscaler_sim::{Discipline, Level};
+
+use super::frontier::{Point, cheapest, matched_cost};
+use super::{Ground, Row, Tuning, intervals};
+use crate::error::LabError;
+use crate::parallel;
+use crate::policies::Choice;
+use crate::progress::Progress;
+
+/// The setting of a policy that was chosen for one queue.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    pub(super) setting: usize,
+    pub(super) words: String,
+    pub(super) is_on_target: bool,
+    /// Over the time that rows are scored on.
+    pub(super) frontier: Vec<Point>,
+    /// Settings next to the chosen one in cost, the dearer last.
+    pub(super) neighbours: Vec<usize>,
+}
+
+/// Sums of one setting over all seeds: over the time it is chosen by, and over the time rows are scored on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tried {
+    chosen_by: Block,
+    scored: Block,
+}
+
+pub(super) fn rows(
+    ground: &Ground<'_>,
+    policies: &[Choice],
+    progress: &Progress,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Row>, LabError> {
+    let mut rows = Vec::new();
+    for &queue in &ground.experiment.queues {
+        let chosen = choose(ground, policies, queue, Level::Fluid, progress, notes)?;
+        let seeds = &ground.experiment.seeds;
+        progress.stage("fluid", policies.len() * seeds.len());
+        let runs = parallel::map(ground.experiment.threads, policies.len() * seeds.len(), |job| {
+            let (policy, seed) = (job / seeds.len(), job % seeds.len());
+            let row = row(ground, &policies[policy], &chosen[policy], queue, seed);
+            progress.done(1);
+            row
+        });
+        for row in runs {
+            rows.push(row?);
+        }
+    }
+    Ok(rows)
+}
+
+fn row(ground: &Ground<'_>, policy: &Choice, chosen: &Chosen, queue: Discipline, seed: usize) -> Result<Row, LabError> {
+    let experiment = ground.experiment;
+    let keep_steps = experiment.keeps_steps && seed == 0;
+    let mut settings = ground.settings(queue, experiment.seeds[seed], ground.final_stretch());
+    settings.keep_steps = keep_steps;
+    let demand = &ground.demands[seed];
+    let scenario = Scenario::new(demand, &ground.task, settings)?;
+    let run = play(&scenario, ground, policy, queue, seed, chosen.setting);
+    let days = run.days();
+    let (times_opt_interval, overflow_interval) = intervals(&days, experiment.seeds[seed]);
+    let tuned = if policy.is_own() { Tuning::Defaults } else { experiment.tuning };
+    Ok(Row {
+        outcome: scenario.outcome(&run, policy.name(), tuned.name(), ground.name),
+        setting: chosen.words.clone(),
+        is_on_target: chosen.is_on_target,
+        is_clairvoyant: policy.is_clairvoyant(),
+        times_opt_interval,
+        overflow_interval,
+        matched_times_opt: (experiment.tuning == Tuning::Hindsight && !policy.is_own())
+            .then(|| matched_cost(&chosen.frontier, 1.0 - experiment.attainment))
+            .flatten(),
+        frontier: chosen.frontier.clone(),
+        days,
+        steps: keep_steps.then_some(run.steps),
+    })
+}
+
+fn play(
+    scenario: &Scenario<'_>,
+    ground: &Ground<'_>,
+    policy: &Choice,
+    queue: Discipline,
+    seed: usize,
+    setting: usize,
+) -> Run {
+    let built = policy.build(&ground.setup(queue), &ground.demands[seed], setting);
+    // Settings are counted by the policy itself, so there is one.
+    built.map_or_else(Run::default, |mut policy| scenario.run(policy.as_mut()))
+}
+
+/// Chooses a setting for each policy: the shipped one, or the cheapest that keeps the target at `level`.
+pub(super) fn choose(
+    ground: &Ground<'_>,
+    policies: &[Choice],
+    queue: Discipline,
+    level: Level,
+    progress: &Progress,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Chosen>, LabError> {
+    let settings: Vec<Vec<String>> = policies.iter().map(Choice::settings).collect();
+    let shipped = |policy: usize| Chosen {
+        setting: 0,
+        words: settings[policy].first().cloned().unwrap_or_default(),
+        is_on_target: true,
+        frontier: Vec::new(),
+        neighbours: Vec::new(),
+    };
+    if ground.experiment.tuning == Tuning::Defaults {
+        return Ok((0..policies.len()).map(shipped).collect());
+    }
+    let seeds = ground.experiment.seeds.len();
+    let jobs: Vec<(usize, usize)> =
+        (0..policies.len()).filter(|&p| !policies[p].is_own()).flat_map(|p| (0..seeds).map(move |s| (p, s))).collect();
+    progress.stage("tuning", jobs.len());
+    let tried = parallel::map(ground.experiment.threads, jobs.len(), |job| {
+        let (policy, seed) = jobs[job];
+        let tried = try_all(ground, &policies[policy], settings[policy].len(), queue, seed);
+        progress.done(1);
+        tried
+    });
+    let mut sums: Vec<Vec<Tried>> = settings.iter().map(|words| vec![Tried::default(); words.len()]).collect();
+    for ((policy, _), tried) in jobs.iter().zip(tried) {
+        for (sum, tried) in sums[*policy].iter_mut().zip(tried?) {
+            sum.chosen_by = sum.chosen_by.plus(&tried.chosen_by);
+            sum.scored = sum.scored.plus(&tried.scored);
+        }
+    }
+    let chosen = (0..policies.len()).map(|policy| {
+        if policies[policy].is_own() {
+            return shipped(policy);
+        }
+        let chosen = pick(&sums[policy], &settings[policy], level, 1.0 - ground.experiment.attainment);
+        if !chosen.is_on_target {
+            notes.push(format!(
+                "{}: none of its {} settings keeps the target with queue {}; shown is the nearest, {}",
+                policies[policy].name(),
+                settings[policy].len(),
+                queue_name(queue),
+                chosen.words
+            ));
+        }
+        chosen
+    });
+    Ok(chosen.collect())
+}
+
+fn queue_name(queue: Discipline) -> &'static str {
+    match queue {
+        Discipline::Fifo => "fifo",
+        Discipline::Deadline => "deadline",
+    }
+}
+
+fn try_all(
+    ground: &Ground<'_>,
+    policy: &Choice,
+    settings: usize,
+    queue: Discipline,
+    seed: usize,
+) -> Result<Vec<Tried>, LabError> {
+    let number = ground.experiment.seeds[seed];
+    let all = Scenario::new(&ground.demands[seed], &ground.task, ground.settings(queue, number, ground.scored))?;
+    let length = ground.scored.to_seconds - ground.scored.from_seconds;
+    let share = |at: f64| (at - ground.scored.from_seconds) / length;
+    let (by, on) = (ground.tuning_stretch(), ground.final_stretch());
+    Ok((0..settings)
+        .map(|setting| {
+            let run = play(&all, ground, policy, queue, seed, setting);
+            Tried {
+                chosen_by: run.part(share(by.from_seconds), share(by.to_seconds)),
+                scored: run.part(share(on.from_seconds), share(on.to_seconds)),
+            }
+        })
+        .collect())
+}
+
+fn pick(tried: &[Tried], words: &[String], level: Level, allowed: f64) -> Chosen {
+    let point = |block: &Block| Point {
+        cost: block.times_opt(),
+        miss: match level {
+            Level::Fluid => block.overflow(),
+            Level::Events => 1.0 - block.attainment(),
+        },
+    };
+    let by: Vec<Point> = tried.iter().map(|tried| point(&tried.chosen_by)).collect();
+    let (setting, is_on_target) = cheapest(&by, allowed).unwrap_or((0, false));
+    let mut order: Vec<usize> = (0..by.len()).collect();
+    order.sort_by(|&a, &b| by[a].cost.total_cmp(&by[b].cost));
+    // Neighbours worth a look: cheaper ones and dearer ones that nothing undercuts in misses.
+    let undominated = |&other: &usize| by.iter().all(|p| p.cost >= by[other].cost || p.miss > by[other].miss);
+    let cheaper = order.iter().copied().filter(|&o| by[o].cost < by[setting].cost).rfind(undominated);
+    let dearer = order.iter().copied().filter(|&o| by[o].cost > by[setting].cost).find(undominated);
+    Chosen {
+        setting,
+        words: words.get(setting).cloned().unwrap_or_default(),
+        is_on_target,
+        frontier: tried.iter().map(|tried| point(&tried.scored)).collect(),
+        neighbours: cheaper.into_iter().chain(dearer).collect(),
+    }
+}

@@ -1,0 +1,38 @@
+//! Tables for documentation.
+
+use super::summary::summaries;
+use super::table::heading;
+use super::words::{interval, level, percent, queue, times};
+use crate::experiment::Results;
+
+/// Results as a markdown table of medians over the seeds with intervals; `!` marks a missed target, `*` foresight.
+#[must_use]
+pub fn markdown(results: &Results) -> String {
+    let mut text = format!("{}\n\n", heading(results).replace('\n', "; "));
+    text += "| policy | how set | level | queue | × OPT | 95 % | matched | overflow % | 95 % | attained % | worst hour % | \
+             replicas | TTFT p95 s | wasted % | reversals/day |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    for summary in summaries(results) {
+        let cells = [
+            format!("{}{}", summary.policy, if summary.row.is_clairvoyant { " *" } else { "" }),
+            summary.row.outcome.tuned.clone(),
+            level(summary.level).to_owned(),
+            queue(summary.queue).to_owned(),
+            times(summary.times_opt),
+            interval(summary.times_opt_interval, times),
+            summary.matched_times_opt.map_or_else(|| "–".into(), times),
+            format!("{}{}", percent(summary.overflow), if summary.is_on_target { "" } else { " !" }),
+            interval(summary.overflow_interval, percent),
+            percent(summary.attainment),
+            percent(summary.attainment_worst_hour),
+            format!("{:.2}", summary.mean_replicas),
+            format!("{:.2}", summary.ttft_p95_seconds),
+            percent(summary.wasted_share),
+            format!("{:.0}", summary.reversals_per_day),
+        ];
+        text += &format!("| {} |\n", cells.join(" | "));
+    }
+    for note in &results.notes {
+        text += &format!("\nNote: {note}.\n");
+    }
+    text
+}
