@@ -139,7 +139,8 @@ impl<'a> Scenario<'a> {
         let mut gauges = Gauges::new(task, self.replica_seconds_per_request);
         let mut record = Recorder::new(self.scored_steps(), steps, dt, self.settings.keep_steps);
         let period = Some(policy.period_seconds()).filter(|period| *period > dt).unwrap_or(dt);
-        let (mut next_decision, mut last_decision) = (0.0, -period);
+        // The first decision comes after a period: before, nothing has been seen.
+        let (mut next_decision, mut last_decision) = (period, 0.0);
         for step in 0..steps {
             let now = step as f64 * dt;
             fleet.promote(now);

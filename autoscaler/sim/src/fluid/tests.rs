@@ -79,9 +79,9 @@ fn a_failed_start_is_billed_as_long_as_it_takes() {
     let scenario = Scenario::new(&demand, &task, settings).unwrap();
     let run = scenario.run(&mut Told(|_: &Signals<'_>| 2));
     assert_eq!(run.total().failed_starts, 1);
-    assert_eq!(run.total().engine_seconds, 2000.0);
-    // Ordered at 0, failed at 60, Ready at 120.
-    assert_eq!(run.steps.ready[11..13], [1.0, 2.0]);
+    // Ordered at 10, failed at 70, Ready at 130.
+    assert_eq!(run.total().engine_seconds, 10.0 + 2.0 * 990.0);
+    assert_eq!(run.steps.ready[12..14], [1.0, 2.0]);
 }
 
 #[test]
@@ -96,11 +96,12 @@ fn lost_scrapes_freeze_what_is_shown_and_say_so() {
         seen.push((s.now_seconds, s.is_fresh, s.arrived_total, s.replicas, s.fleet.to_vec()));
         if s.now_seconds < 150.0 { 3 } else { 4 }
     }));
-    assert!(seen[9].1 && !seen[10].1 && !seen[19].1 && seen[20].1);
-    assert_eq!(seen[9].2, seen[19].2);
-    assert_eq!(seen[10].4, seen[19].4);
-    assert_eq!((seen[15].3, seen[16].3), (3, 4), "the number ordered is known from Kubernetes");
-    assert!(seen[20].2 > seen[19].2);
+    let at = |seconds: f64| seen.iter().find(|seen| seen.0 == seconds).unwrap();
+    assert!(at(90.0).1 && !at(100.0).1 && !at(190.0).1 && at(200.0).1);
+    assert_eq!(at(90.0).2, at(190.0).2);
+    assert_eq!(at(100.0).4, at(190.0).4);
+    assert_eq!((at(150.0).3, at(160.0).3), (3, 4), "the number ordered is known from Kubernetes");
+    assert!(at(200.0).2 > at(190.0).2);
 }
 
 #[test]
@@ -165,7 +166,8 @@ proptest! {
         let billed: f64 = run.steps.replicas.iter().map(|r| f64::from(*r) * 10.0).sum();
         prop_assert!((run.total().engine_seconds - billed).abs() < 1e-6);
         for (step, replicas) in run.steps.replicas.iter().enumerate() {
-            prop_assert_eq!(*replicas, wanted[step]);
+            // Nothing is decided in the first step.
+            prop_assert!(step == 0 || *replicas == wanted[step]);
             prop_assert!(run.steps.ready[step] <= f64::from(*replicas) + 1e-9);
         }
         let total = run.total();
