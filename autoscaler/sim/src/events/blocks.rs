@@ -1,12 +1,31 @@
 //! KV blocks with their content: shared by prefix, kept after use, given up least recently used first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 #[derive(Debug, Clone, Copy)]
 struct Cached {
     users: u32,
     /// Key among the unused ones, when nobody uses it.
     unused_since: u64,
+}
+
+/// Names of content are hashes already.
+#[derive(Debug, Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 /// The blocks of one engine. Content is named by a hash of all tokens up to the block's end.
@@ -16,7 +35,7 @@ pub(super) struct BlockPool {
     /// Whether content is kept at all; if not, blocks are only counted.
     is_caching: bool,
     in_use: u64,
-    cached: HashMap<u64, Cached>,
+    cached: HashMap<u64, Cached, BuildHasherDefault<AsIs>>,
     /// Blocks that hold something nobody uses, in the order they were freed.
     unused: BTreeMap<u64, u64>,
     releases: u64,
@@ -27,7 +46,7 @@ impl BlockPool {
     pub(super) const PRIVATE: u64 = 0;
 
     pub(super) fn new(total: u64, is_caching: bool) -> Self {
-        Self { total, is_caching, in_use: 0, cached: HashMap::new(), unused: BTreeMap::new(), releases: 0 }
+        Self { total, is_caching, in_use: 0, cached: HashMap::default(), unused: BTreeMap::new(), releases: 0 }
     }
 
     /// Share of the blocks in use, 0 to 1.

@@ -1,6 +1,7 @@
 //! What the two engines have in common: the jobs they take, what they report, and their interface.
 
 use super::settings::EngineSettings;
+use crate::request::Request;
 
 /// Tokens in a KV block, as vLLM's default.
 pub(super) const BLOCK_TOKENS: u32 = 16;
@@ -21,6 +22,19 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// An arrival of the trace. Prompts and answers have at least one token.
+    pub(super) fn new(id: u64, arrival_seconds: f64, request: &Request) -> Self {
+        Self {
+            id,
+            arrival_seconds,
+            prompt_tokens: request.prompt_tokens.max(1),
+            output_tokens: request.output_tokens.max(1),
+            prefix_group: request.prefix_group,
+            shared_tokens: request.shared_tokens,
+            retries: 0,
+        }
+    }
+
     /// KV blocks that it holds just before its end; its last token is never computed.
     pub(super) fn most_blocks(&self) -> u64 {
         (u64::from(self.prompt_tokens) + u64::from(self.output_tokens) - 1).div_ceil(u64::from(BLOCK_TOKENS))

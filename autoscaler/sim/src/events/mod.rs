@@ -6,8 +6,8 @@
 //!             policy ─▶ replicas ──┘      monitor (scrapes) ◀───────────────┴─▶ outcome
 //! ```
 //!
-//! `run` holds the loop. The two engines follow the batch rules of vLLM's scheduler as the engine emulator has them;
-//! without a prefix cache they agree step for step, so the fast one needs no error bars of its own.
+//! `run` holds the loop; `replay` feeds one engine alone. The two engines follow the batch rules of vLLM's scheduler as
+//! the engine emulator has them; without a prefix cache they agree step for step, so the fast one needs no error bars.
 //!
 //! What it does not do: tenants, priorities, split prefill and decode, engines that crash while they serve, and clients
 //! that give up before the router does.
@@ -22,6 +22,7 @@ mod leaping;
 mod monitor;
 mod outcome;
 mod queue;
+mod replay;
 mod run;
 mod settings;
 mod stages;
@@ -30,6 +31,7 @@ mod stepping;
 mod tests;
 
 pub use outcome::{EventRun, Sample};
+pub use replay::{Answer, Replay, replay};
 pub use run::simulate;
 pub use settings::{EngineKind, Retries, Routing, Scrape, Settings, WarmUp};
 pub use stages::{Lengths, Stage, Stages, llmd_ramp};

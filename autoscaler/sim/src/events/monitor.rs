@@ -12,6 +12,7 @@ use crate::policy::{Replica, Signals};
 /// Metrics at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reading {
+    ready: u32,
     arrived: f64,
     arrived_prompt_tokens: f64,
     finished: f64,
@@ -29,6 +30,7 @@ struct Reading {
 /// The fleet and the queue at the moment of a scrape.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
+    pub(super) ready: u32,
     /// Of the Ready engines.
     pub(super) gauges: Gauges,
     /// Answer tokens of all engines, those that are gone included.
@@ -123,7 +125,6 @@ impl<'a> Monitor<'a> {
         now: f64,
         period_seconds: f64,
         fleet: &'s [Replica],
-        ready: u32,
         view: impl FnOnce() -> View,
     ) -> Signals<'s> {
         if self.settings.scrape.period_seconds <= 0.0 {
@@ -142,7 +143,7 @@ impl<'a> Monitor<'a> {
             period_seconds,
             replicas: fleet.len() as u32,
             fleet,
-            ready,
+            ready: reading.ready,
             arrived_total: reading.arrived,
             arrived_prompt_tokens_total: reading.arrived_prompt_tokens,
             finished_total: reading.finished,
@@ -161,6 +162,7 @@ impl<'a> Monitor<'a> {
 
     fn read(&self, view: &View) -> Reading {
         Reading {
+            ready: view.ready,
             arrived: self.arrived as f64,
             arrived_prompt_tokens: self.arrived_prompt_tokens as f64,
             finished: self.finished as f64,

@@ -167,9 +167,9 @@ impl Tally {
     /// Whether the request is scored.
     fn count_end(&mut self, job: &Job, met: bool) -> bool {
         if met {
-            self.sample.met += 1
+            self.sample.met += 1;
         } else {
-            self.sample.missed += 1
+            self.sample.missed += 1;
         }
         if job.retries > 0 || job.arrival_seconds < self.score_from_seconds {
             return false;

@@ -62,8 +62,8 @@ impl Queue {
     /// A request that has waited too long at `now`.
     pub(super) fn pop_expired(&mut self, now: f64) -> Option<Job> {
         let deadline = self.deadline_seconds;
-        let mut is_expired = |job: &mut Job| job.arrival_seconds + deadline <= now;
-        let job = self.late.pop_front_if(&mut is_expired).or_else(|| self.timely.pop_front_if(&mut is_expired))?;
+        let is_expired = |job: &mut Job| job.arrival_seconds + deadline <= now;
+        let job = self.late.pop_front_if(is_expired).or_else(|| self.timely.pop_front_if(is_expired))?;
         self.prompt_tokens -= u64::from(job.prompt_tokens);
         Some(job)
     }

@@ -116,15 +116,7 @@ impl<'a, E: Engine> Run<'a, E> {
                 self.tick(now, policy);
                 next_timer = self.next_timer_seconds();
             } else if let Some(request) = arrivals.pop() {
-                let job = Job {
-                    id: self.next_id,
-                    arrival_seconds: now,
-                    prompt_tokens: request.prompt_tokens.max(1),
-                    output_tokens: request.output_tokens.max(1),
-                    prefix_group: request.prefix_group,
-                    shared_tokens: request.shared_tokens,
-                    retries: 0,
-                };
+                let job = Job::new(self.next_id, now, &request);
                 self.next_id += 1;
                 self.arrive(now, job);
             }
@@ -228,8 +220,7 @@ impl<'a, E: Engine> Run<'a, E> {
         let before = self.fleet.replicas().len() as u32;
         let period = policy.period_seconds();
         let (fleet, queue) = (&self.fleet, &self.queue);
-        let ready = fleet.ready();
-        let signals = self.monitor.signals(now, period, fleet.replicas(), ready, || view(fleet, queue, now));
+        let signals = self.monitor.signals(now, period, fleet.replicas(), || view(fleet, queue, now));
         let wanted = policy.decide(&signals).clamp(self.task.min_replicas, self.task.max_replicas);
         self.tally.count_change(now, before, wanted);
         self.fleet.scale(now, wanted);
@@ -252,17 +243,21 @@ impl<'a, E: Engine> Run<'a, E> {
 }
 
 /// Whether a request that is sent to an engine now gets its first token in time: beside as many others as the router
-/// lets into an engine, it waits for the step in progress and then for its prompt.
+/// lets into an engine it waits for the step in progress and then for its prompt. That is a mean; others' prompts may
+/// share its steps, which is what the reserve is for.
 fn can_make_it(task: &Task, settings: &Settings, now: f64, job: &Job) -> bool {
     let others = f64::from(settings.engine_concurrency.min(task.limits.max_sequences).saturating_sub(1));
     let chunk = f64::from(task.limits.max_batched_tokens) - others;
     let in_progress = task.step.steady_step_seconds(others, &task.workload);
-    let prefill = task.step.prefill_seconds(f64::from(job.prompt_tokens), chunk, others, &task.workload);
-    now + in_progress + prefill <= job.arrival_seconds + task.objective.ttft_seconds
+    let once = in_progress + task.step.prefill_seconds(f64::from(job.prompt_tokens), chunk, others, &task.workload);
+    let objective = task.objective.ttft_seconds;
+    let reserve = (settings.ttft_reserve * once).min(once.max(objective / 2.0));
+    now + reserve <= job.arrival_seconds + objective
 }
 
 fn view<E: Engine>(fleet: &Fleet<'_, E>, queue: &Queue, now: f64) -> View {
     View {
+        ready: fleet.ready(),
         gauges: fleet.gauges(now),
         output_tokens: fleet.counters(now).output_tokens,
         queued: queue.len(),

@@ -23,6 +23,10 @@ pub struct Settings {
     pub routing: Routing,
     /// Requests that the router lets into one engine; the rest waits in the router, where its order is decided.
     pub engine_concurrency: u32,
+    /// The router takes a request for one that can still make it while its TTFT objective leaves so many times the
+    /// seconds to first token of an engine as full as the router lets it be, but not more than half of the objective
+    /// (or once those seconds, if that is more). With 0 an overloaded router serves those that are just about to miss.
+    pub ttft_reserve: f64,
     /// A request that has waited in the router for so long is answered with an error, which is a miss.
     pub router_deadline_seconds: f64,
     /// Which engine is simulated.
@@ -43,7 +47,7 @@ pub struct Settings {
 
 impl Settings {
     /// A run over `from_seconds..to_seconds`, all of it scored, without faults: power of two choices as our router
-    /// does, a router deadline of 30 s, `n*` of the task rounded up in each engine, start-up of exactly the task's
+    /// does, a router deadline of 30 s, `n*` of the task in each engine, three times its time to first token in reserve, start-up of exactly the task's
     /// mean, live metrics, as many replicas at the begin as the task's minimum, at least one.
     #[must_use]
     pub fn new(task: &Task, from_seconds: f64, to_seconds: f64) -> Self {
@@ -55,6 +59,7 @@ impl Settings {
             discipline: Discipline::Deadline,
             routing: Routing::TwoChoices,
             engine_concurrency: task.capacity.concurrency.max(1),
+            ttft_reserve: 3.0,
             router_deadline_seconds: 30.0,
             engine: EngineKind::Leaping,
             initial_replicas: task.min_replicas.max(1),
@@ -71,8 +76,7 @@ impl Settings {
     /// # Errors
     /// The first field that is out of its range, with what it must be.
     pub fn validate(&self, task: &Task) -> Result<(), SettingError> {
-        let step = task.step.validate();
-        step.map_err(|error| SettingError { field: error.field, value: error.value, expected: error.expected })?;
+        check_engine(&task.step, &task.limits)?;
         self.startup.validate()?;
         let finite = |field, value: f64, least: f64, expected| {
             SettingError::check(value.is_finite() && value >= least, field, value, expected)
@@ -80,6 +84,7 @@ impl Settings {
         finite("from_seconds", self.from_seconds, 0.0, "a time in the trace, at least 0")?;
         finite("to_seconds", self.to_seconds, self.from_seconds, "at least from_seconds")?;
         finite("score_from_seconds", self.score_from_seconds, self.from_seconds, "at least from_seconds")?;
+        finite("ttft_reserve", self.ttft_reserve, 0.0, "a factor, at least 0")?;
         finite("router_deadline_seconds", self.router_deadline_seconds, 0.0, "a number of seconds, at least 0")?;
         finite("warm_up.seconds", self.warm_up.seconds, 0.0, "a number of seconds, at least 0")?;
         finite("warm_up.slowdown", self.warm_up.slowdown, 1.0, "a factor, at least 1")?;
@@ -88,13 +93,6 @@ impl Settings {
         share("scrape.loss_share", self.scrape.loss_share)?;
         let cap = f64::from(self.engine_concurrency);
         SettingError::check(cap >= 1.0, "engine_concurrency", cap, "at least 1 request")?;
-        let (batched, sequences) = (task.limits.max_batched_tokens, task.limits.max_sequences);
-        SettingError::check(
-            batched > sequences && sequences >= 1,
-            "limits.max_batched_tokens",
-            f64::from(batched),
-            "above limits.max_sequences, which is at least 1: each running sequence takes a token of every step",
-        )?;
         if let Some(retries) = self.retries {
             share("retries.share", retries.share)?;
             finite("retries.backoff_seconds", retries.backoff_seconds, 0.0, "a number of seconds, at least 0")?;
@@ -153,6 +151,19 @@ pub struct Retries {
     pub backoff_seconds: f64,
     /// Retries of one request at most.
     pub most: u32,
+}
+
+/// Checks what an engine is made from.
+pub(super) fn check_engine(step: &StepTime, limits: &Limits) -> Result<(), SettingError> {
+    let valid = step.validate();
+    valid.map_err(|error| SettingError { field: error.field, value: error.value, expected: error.expected })?;
+    let (batched, sequences) = (limits.max_batched_tokens, limits.max_sequences);
+    SettingError::check(
+        batched > sequences && sequences >= 1,
+        "limits.max_batched_tokens",
+        f64::from(batched),
+        "above limits.max_sequences, which is at least 1: each running sequence takes a token of every step",
+    )
 }
 
 fn share(field: &'static str, value: f64) -> Result<(), SettingError> {

@@ -167,7 +167,7 @@ impl SteppingEngine {
             let shared = self.pool.find((0..sharable).map(|index| block_hash(&sequence.job, index)));
             let cached = shared.len() as u32 * BLOCK_TOKENS;
             let tokens = (sequence.tokens() - cached).min(*budget);
-            let needed = (cached + tokens).div_ceil(BLOCK_TOKENS) as u64 - shared.len() as u64;
+            let needed = u64::from((cached + tokens).div_ceil(BLOCK_TOKENS)) - shared.len() as u64;
             if self.pool.free() < needed + self.pool.unused_among(&shared) {
                 return;
             }

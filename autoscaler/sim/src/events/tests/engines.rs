@@ -3,8 +3,10 @@ use proptest::prelude::*;
 
 use super::super::engine::{Engine, Finished, Gauges, Job, Progress};
 use super::super::leaping::LeapingEngine;
-use super::super::settings::{EngineSettings, WarmUp};
+use super::super::replay::{self, replay};
+use super::super::settings::{EngineKind, EngineSettings, WarmUp};
 use super::super::stepping::SteppingEngine;
+use crate::request::Request;
 
 const LIMITS: Limits = Limits { max_sequences: 16, max_batched_tokens: 256, kv_tokens: 4096, usable_kv_share: 0.85 };
 const STEP: StepTime = StepTime::from_milliseconds(10.0, 0.05, 1e-3, 0.7);
@@ -19,20 +21,9 @@ fn job(id: u64, arrival_seconds: f64, prompt_tokens: u32, output_tokens: u32) ->
 
 /// All answers in the order of the jobs, and the engine's counters at the end.
 fn serve<E: Engine>(settings: &EngineSettings, jobs: &[Job]) -> (Vec<Finished>, Gauges) {
-    let mut engine = E::new(settings, 0.0);
-    let mut progress = Progress::default();
-    for job in jobs {
-        while engine.next_event_seconds() <= job.arrival_seconds {
-            engine.advance(&mut progress);
-        }
-        engine.submit(job.arrival_seconds, *job);
-    }
-    while engine.next_event_seconds().is_finite() {
-        engine.advance(&mut progress);
-    }
-    progress.finished.sort_by_key(|answer| answer.job.id);
+    let (progress, counters) = replay::serve::<E>(settings, jobs);
     assert_eq!(progress.ttft_seconds.len(), jobs.len(), "each job has one first token");
-    (progress.finished, engine.gauges(f64::MAX))
+    (progress.finished, counters)
 }
 
 fn assert_agreement(settings: &EngineSettings, jobs: &[Job]) -> Gauges {
@@ -166,4 +157,23 @@ fn a_prefix_unused_for_longest_is_given_up_first() {
     let hits = |count: usize| serve::<SteppingEngine>(&settings(LIMITS, true), &jobs[..count]).1.cached_prompt_tokens;
     assert_eq!((hits(3), hits(4), hits(5)), (1600, 1600, 3200));
     assert!(hits(6) < 4800, "group 2 was given up, at least its end");
+}
+
+#[test]
+fn a_replay_answers_each_request_and_refuses_what_could_never_end() {
+    let request = |arrival_seconds, prompt_tokens| Request {
+        arrival_seconds,
+        prompt_tokens,
+        output_tokens: 10,
+        prefix_group: 0,
+        shared_tokens: 0,
+    };
+    let play = |requests: &[Request]| replay(EngineKind::Leaping, STEP, LIMITS, requests);
+    let played = play(&[request(0.0, 3000), request(0.5, 10)]).unwrap();
+    assert!(played.answers.iter().all(|answer| answer.first_token_seconds < answer.finish_seconds));
+    assert_eq!((played.answers.len(), played.preemptions, played.cached_prompt_tokens), (2, 0, 0));
+    let refusal = |requests: &[Request]| play(requests).unwrap_err().field;
+    assert_eq!(refusal(&[request(0.0, 5000)]), "limits.kv_tokens");
+    assert_eq!(refusal(&[request(1.0, 10), request(0.5, 10)]), "arrival_seconds");
+    assert_eq!(refusal(&[request(f64::NAN, 10)]), "arrival_seconds");
 }

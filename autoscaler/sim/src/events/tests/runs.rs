@@ -138,6 +138,18 @@ fn in_overload_the_deadline_discipline_meets_what_the_engines_can_and_fifo_next_
 }
 
 #[test]
+fn without_a_reserve_an_overloaded_router_serves_those_that_are_about_to_miss() {
+    let task = task(1155, 211, 4);
+    let rate = 1.1 * 4.0 * task.capacity.requests_per_second;
+    let source = Stages::steady(900.0, rate, 1155, 211);
+    let settings = Settings { initial_replicas: 4, score_from_seconds: 300.0, ..Settings::new(&task, 0.0, 900.0) };
+    let of = |ttft_reserve| run(&source, &task, &Settings { ttft_reserve, ..settings.clone() }, |_| 4).attainment;
+    let (none, default) = (of(0.0), of(settings.ttft_reserve));
+    // What four replicas can carry of it is 1 / 1.1.
+    assert!(none < 0.5 && default > 0.88, "none {none}, default {default}");
+}
+
+#[test]
 fn retries_make_an_overload_worse() {
     let task = task(4000, 1000, 1);
     let rate = 1.5 * task.capacity.requests_per_second;
