@@ -1,9 +1,8 @@
 //! The configuration file, read again when it changes: checked first, swapped then, the last good one kept.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use process::config::{ConfigError, ConfigText};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -11,19 +10,13 @@ use crate::config::file::ConfigFile;
 use crate::metrics::{Metrics, ReloadLabel};
 use crate::serve::Api;
 
-/// A mounted ConfigMap changes by a swapped symlink, a minute after it was applied; polling needs no watch on either.
-const POLL: Duration = Duration::from_secs(2);
-
-/// Reads a configuration file; no path means all defaults.
+/// What a configuration file means; no file means all defaults.
 ///
 /// # Errors
 /// What is wrong, with file, place and fix.
-pub fn load(path: Option<&PathBuf>) -> anyhow::Result<Config> {
-    let file: ConfigFile = match path {
-        Some(path) => process::config::load(path)?,
-        None => ConfigFile::default(),
-    };
-    let shown = path.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
+pub fn config(text: Option<&ConfigText>) -> anyhow::Result<Config> {
+    let file = text.map_or_else(|| Ok(ConfigFile::default()), ConfigText::parse)?;
+    let shown = text.map_or_else(|| "configuration".to_owned(), |text| text.path().display().to_string());
     Config::new(file, std::env::var("POD_NAMESPACE").ok()).map_err(|problem| anyhow::anyhow!("{shown}: {problem}"))
 }
 
@@ -38,37 +31,26 @@ pub fn apply(config: &Config, api: &Api, metrics: &Metrics) {
     }
 }
 
-/// Follows the file, for ever. `seen` is what it held just before it was first loaded, so that a change made while the
-/// program starts is not taken for what is served already.
-pub async fn follow(
-    path: PathBuf,
-    mut seen: Option<Vec<u8>>,
+/// What to do with each new text of the file.
+pub fn take(
     current: watch::Sender<Arc<Config>>,
     api: Arc<Api>,
     metrics: Metrics,
-) {
-    loop {
-        tokio::time::sleep(POLL).await;
-        let content = tokio::fs::read(&path).await.ok();
-        if content == seen {
-            continue;
+) -> impl FnMut(Result<ConfigText, ConfigError>) + Send {
+    move |read| match read.map_err(Into::into).and_then(|text| config(Some(&text))) {
+        Err(error) => {
+            metrics.reloads.get_or_create(&ReloadLabel { outcome: "refused" }).inc();
+            tracing::error!(error = format!("{error:#}"), "the configuration stays as it was");
         }
-        seen = content;
-        match load(Some(&path)) {
-            Err(error) => {
-                metrics.reloads.get_or_create(&ReloadLabel { outcome: "refused" }).inc();
-                tracing::error!(error = format!("{error:#}"), "the configuration stays as it was");
+        Ok(fresh) => {
+            metrics.reloads.get_or_create(&ReloadLabel { outcome: "applied" }).inc();
+            let needs_restart = needs_restart(&current.borrow().file, &fresh.file);
+            if !needs_restart.is_empty() {
+                tracing::warn!(sections = needs_restart.join(", "), "changes in these sections need a restart");
             }
-            Ok(fresh) => {
-                metrics.reloads.get_or_create(&ReloadLabel { outcome: "applied" }).inc();
-                let needs_restart = needs_restart(&current.borrow().file, &fresh.file);
-                if !needs_restart.is_empty() {
-                    tracing::warn!(sections = needs_restart.join(", "), "changes in these sections need a restart");
-                }
-                apply(&fresh, &api, &metrics);
-                tracing::info!(rules = fresh.rules.len(), rejected = fresh.rejected.len(), "configuration reloaded");
-                current.send_replace(Arc::new(fresh));
-            }
+            apply(&fresh, &api, &metrics);
+            tracing::info!(rules = fresh.rules.len(), rejected = fresh.rejected.len(), "configuration reloaded");
+            current.send_replace(Arc::new(fresh));
         }
     }
 }

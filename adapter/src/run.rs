@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use process::admin;
 use process::args::{ProcessArgs, ProcessSettings};
+use process::config::{ConfigText, follow};
 use process::readiness::Readiness;
 use process::shutdown::Shutdown;
 use process::tasks::Tasks;
@@ -34,8 +35,8 @@ use crate::{debug, reload};
 /// # Errors
 /// If the configuration cannot be used, an address is taken, or a part of the program ends unasked.
 pub async fn serve(args: ProcessArgs) -> anyhow::Result<()> {
-    let seen = args.config.as_ref().and_then(|path| std::fs::read(path).ok());
-    let config = reload::load(args.config.as_ref())?;
+    let text = args.config.as_deref().map(ConfigText::read).transpose()?;
+    let config = reload::config(text.as_ref())?;
     let settings = args.settings(&config.file.process);
     process::telemetry::init(&settings)?;
     let readiness = Readiness::default();
@@ -84,8 +85,12 @@ pub async fn serve(args: ProcessArgs) -> anyhow::Result<()> {
         collecting.await;
         Ok::<_, String>(())
     });
-    if let Some(path) = args.config {
-        spawn(&mut tasks, "reload", &stop, reload::follow(path, seen, current, api, metrics));
+    if let Some(text) = text {
+        let following = follow(text, stop, reload::take(current, api, metrics));
+        tasks.spawn("reload", async move {
+            following.await;
+            Ok::<_, String>(())
+        });
     }
     tasks.finish().await?;
     tracing::info!("stopped");
@@ -97,7 +102,8 @@ pub async fn serve(args: ProcessArgs) -> anyhow::Result<()> {
 /// # Errors
 /// If the configuration cannot be used.
 pub fn print_config(args: &ProcessArgs, out: &mut impl std::io::Write) -> anyhow::Result<()> {
-    let mut config = reload::load(args.config.as_ref())?;
+    let text = args.config.as_deref().map(ConfigText::read).transpose()?;
+    let mut config = reload::config(text.as_ref())?;
     let ProcessSettings { admin_address, log_level, log_format } = args.settings(&config.file.process);
     config.file.process.admin_address = Some(admin_address);
     config.file.process.log_level = Some(log_level);

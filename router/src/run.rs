@@ -1,5 +1,6 @@
 //! Starts and ends the program: one thread for control, one per worker for requests.
 
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use process::args::ProcessSettings;
+use process::config::ConfigText;
 use process::readiness::Readiness;
 use process::shutdown::Shutdown;
 use process::tasks::Tasks;
@@ -33,10 +35,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         print!("{}", process::config::schema_json::<FileConfig>());
         return Ok(());
     }
-    let file = match &args.process.config {
-        Some(path) => process::config::load(path)?,
-        None => FileConfig::default(),
-    };
+    let text = args.process.config.as_deref().map(ConfigText::read).transpose()?;
+    let file = text.as_ref().map_or_else(|| Ok(FileConfig::default()), ConfigText::parse)?;
     let merged = args.over(file);
     let settings = merged.settings()?;
     let process = args.process.settings(&merged.process);
@@ -47,10 +47,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(&process)?;
     process::install_crypto_provider();
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    control.block_on(control_loop(args, settings, process))
+    control.block_on(control_loop(args, text, settings, process))
 }
 
-async fn control_loop(args: Args, settings: Settings, process: ProcessSettings) -> anyhow::Result<()> {
+async fn control_loop(
+    args: Args,
+    text: Option<ConfigText>,
+    settings: Settings,
+    process: ProcessSettings,
+) -> anyhow::Result<()> {
     let mut registry = admin::registry("router", env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::new(&mut registry);
     let readiness = Readiness::default();
@@ -72,8 +77,12 @@ async fn control_loop(args: Args, settings: Settings, process: ProcessSettings) 
     });
     tasks.spawn("fleet", fleet::keep(shared.clone(), list, readiness, settings.workers.get()));
     tasks.spawn("probe", fleet::probe(shared.clone()));
-    if let Some(path) = args.process.config.clone() {
-        tasks.spawn("configuration file", reload::follow(shared.clone(), args, path));
+    if let Some(text) = text {
+        let follow = reload::follow(shared.clone(), args, text);
+        tasks.spawn("configuration file", async {
+            follow.await;
+            Ok::<_, Infallible>(())
+        });
     }
     let workers = start_workers(&shared, listeners)?;
     tracing::info!(%address, admin = %admin_address, workers = settings.workers.get(), "router listens");

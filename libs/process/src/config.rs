@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 pub use crate::duration::HumanDuration as Duration;
+pub use follow::follow;
+
+mod follow;
 
 /// Larger files are refused: no configuration of ours comes near it, and a wrong path may point anywhere.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -40,18 +43,48 @@ pub enum ConfigError {
     },
 }
 
+/// A configuration file with its text as read once: what is compared with later is what was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigText {
+    path: PathBuf,
+    text: String,
+}
+
+impl ConfigText {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is larger than 4 MiB.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(read)?.len();
+        if bytes > MAX_FILE_BYTES {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
+        }
+        Ok(Self { path: path.to_owned(), text: std::fs::read_to_string(path).map_err(read)? })
+    }
+
+    /// Where it was read.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it says, as YAML or JSON.
+    ///
+    /// # Errors
+    /// If it does not fit `T`; the error names file, line and key.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        parse(&self.text).map_err(|message| ConfigError::Parse { path: self.path.clone(), message })
+    }
+}
+
 /// Reads and parses one YAML (or JSON) file.
 ///
 /// # Errors
 /// If the file cannot be read, is larger than 4 MiB, or does not fit `T`; the error names file, line and key.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let read = |source| ConfigError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(read)?.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
-    }
-    let text = std::fs::read_to_string(path).map_err(read)?;
-    parse(&text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })
+    ConfigText::read(path)?.parse()
 }
 
 /// Parses YAML text; an empty document is an empty mapping, so that every key keeps its default.
