@@ -141,7 +141,7 @@ fn store<T>(readings: &Mutex<BTreeMap<String, Reading<T>>>, list: &[Engine], ans
 }
 
 /// An error and its causes on one line.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

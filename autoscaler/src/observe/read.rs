@@ -14,8 +14,12 @@ pub struct RouterModel {
     pub queue_depth: f64,
     /// Requests admitted since the router started.
     pub received_total: f64,
+    /// Answered requests since the router started, by status code.
+    pub answered_total: BTreeMap<String, f64>,
     /// What it sees of each engine, by id.
     pub engines: BTreeMap<String, RouterEngineView>,
+    /// Time to first token of each engine, by id: `(upper bound in seconds, requests up to it)` as on the page.
+    pub ttft_buckets: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
 /// All served names of an engine as one sample.
@@ -56,20 +60,12 @@ pub fn router_page(page: &Exposition<'_>) -> BTreeMap<String, RouterModel> {
         match (name, sample.label("engine")) {
             ("queue_depth", None) => model.queue_depth += sample.value,
             ("requests_received_total", None) => model.received_total += sample.value,
-            ("requests_in_flight", Some(engine)) => model.engine(engine).in_flight += sample.value,
-            (_, Some(engine)) => {
-                let Some((family, part)) = name.rsplit_once('_') else { continue };
-                let total = match family {
-                    "time_to_first_token_seconds" => &mut model.engine(engine).ttft,
-                    "inter_token_latency_seconds" => &mut model.engine(engine).inter_token_latency,
-                    _ => continue,
-                };
-                match part {
-                    "sum" => total.get_or_insert(SumCount { sum: 0.0, count: 0.0 }).sum += sample.value,
-                    "count" => total.get_or_insert(SumCount { sum: 0.0, count: 0.0 }).count += sample.value,
-                    _ => {}
-                }
+            ("requests_total", None) => {
+                let code = sample.label("code").unwrap_or_default().to_owned();
+                *model.answered_total.entry(code).or_default() += sample.value;
             }
+            ("requests_in_flight", Some(engine)) => model.engine(engine).in_flight += sample.value,
+            (_, Some(engine)) => model.read_latency(name, engine, sample.label("le"), sample.value),
             (_, None) => {}
         }
     }
@@ -79,5 +75,54 @@ pub fn router_page(page: &Exposition<'_>) -> BTreeMap<String, RouterModel> {
 impl RouterModel {
     fn engine(&mut self, id: &str) -> &mut RouterEngineView {
         self.engines.entry(id.to_owned()).or_default()
+    }
+
+    /// Takes one sample of a histogram in; `name` ends with `_sum`, `_count` or `_bucket`.
+    fn read_latency(&mut self, name: &str, engine: &str, bound: Option<&str>, value: f64) {
+        let Some((family, part)) = name.rsplit_once('_') else { return };
+        let is_ttft = family == "time_to_first_token_seconds";
+        if !is_ttft && family != "inter_token_latency_seconds" {
+            return;
+        }
+        let view = self.engine(engine);
+        let total = if is_ttft { &mut view.ttft } else { &mut view.inter_token_latency };
+        match part {
+            "sum" => total.get_or_insert(SumCount { sum: 0.0, count: 0.0 }).sum += value,
+            "count" => total.get_or_insert(SumCount { sum: 0.0, count: 0.0 }).count += value,
+            "bucket" if is_ttft => {
+                let Some(bound) = bound.and_then(|text| text.parse::<f64>().ok()) else { return };
+                self.ttft_buckets.entry(engine.to_owned()).or_default().push((bound, value));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engines::exposition;
+
+    use super::*;
+
+    #[test]
+    fn a_routers_page_is_read_by_served_name() {
+        let page = "router_queue_depth{model_name=\"m\"} 3\n\
+            router_requests_received_total{model_name=\"m\"} 120\n\
+            router_requests_total{model_name=\"m\",code=\"200\"} 100\n\
+            router_requests_total{model_name=\"m\",code=\"503\"} 2\n\
+            router_requests_in_flight{model_name=\"m\",engine=\"m-1\"} 4\n\
+            router_time_to_first_token_seconds_sum{model_name=\"m\",engine=\"m-1\"} 2.5\n\
+            router_time_to_first_token_seconds_count{model_name=\"m\",engine=\"m-1\"} 50\n\
+            router_time_to_first_token_seconds_bucket{model_name=\"m\",engine=\"m-1\",le=\"0.1\"} 49\n\
+            router_time_to_first_token_seconds_bucket{model_name=\"m\",engine=\"m-1\",le=\"+Inf\"} 50\n\
+            router_queue_wait_seconds_sum{model_name=\"m\"} 7\n";
+        let models = router_page(&exposition::parse(page));
+        let model = &models["m"];
+        assert!((model.queue_depth - 3.0).abs() < 1e-9 && (model.received_total - 120.0).abs() < 1e-9);
+        assert_eq!(model.answered_total, BTreeMap::from([("200".to_owned(), 100.0), ("503".to_owned(), 2.0)]));
+        let engine = model.engines["m-1"];
+        assert!((engine.in_flight - 4.0).abs() < 1e-9);
+        assert_eq!(engine.ttft, Some(SumCount { sum: 2.5, count: 50.0 }));
+        assert_eq!(model.ttft_buckets["m-1"], [(0.1, 49.0), (f64::INFINITY, 50.0)]);
     }
 }

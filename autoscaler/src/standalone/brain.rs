@@ -129,7 +129,7 @@ fn router_facts(model: &Model, readings: &Readings, now: Timestamp, stale_second
             }
             Ok(metrics) => {
                 // A name without a series was never asked for since the router started: that is a known zero.
-                let seen = metrics.models.get(&model.served_model_name).cloned().unwrap_or_default();
+                let seen = metrics.get(&model.served_model_name).cloned().unwrap_or_default();
                 RouterObservation::Seen(RouterSample {
                     at: reading.at,
                     queue_depth: seen.queue_depth,
@@ -150,8 +150,9 @@ mod tests {
     use autoscaler_plan::EngineSample;
 
     use super::*;
+    use crate::observe::RouterPage;
+    use crate::observe::read::RouterModel;
     use crate::standalone::fleet::{RouterView, Seen};
-    use crate::standalone::readings::{RouterMetrics, RouterModelMetrics};
     use crate::standalone::validate::{Validated, validate};
 
     fn at(milliseconds: i64) -> Timestamp {
@@ -203,11 +204,11 @@ mod tests {
         assert_eq!(seen(&readings), None);
         readings.has_router = true;
         assert!(matches!(seen(&readings), Some(RouterObservation::Unreachable { .. })));
-        let mut metrics = RouterMetrics::default();
+        let mut metrics = RouterPage::default();
         let view = Ok(RouterView::default());
         readings.router = Some(RouterReading { at: at(1900), metrics: Ok(metrics.clone()), view: view.clone() });
         assert!(matches!(seen(&readings), Some(RouterObservation::Seen(sample)) if sample.queue_depth < 0.5));
-        metrics.models.insert("m".into(), RouterModelMetrics { queue_depth: 3.0, ..RouterModelMetrics::default() });
+        metrics.insert("m".into(), RouterModel { queue_depth: 3.0, ..RouterModel::default() });
         readings.router = Some(RouterReading { at: at(1900), metrics: Ok(metrics), view });
         assert!(matches!(seen(&readings), Some(RouterObservation::Seen(sample)) if sample.queue_depth > 2.5));
     }

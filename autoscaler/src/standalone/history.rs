@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::quantiles::QuantileWindow;
-use super::readings::RouterModelMetrics;
+use crate::observe::read::RouterModel;
 
 /// An hour at one point a second; with the demo's quarter second, a quarter of an hour.
 const MOST_POINTS: usize = 3600;
@@ -72,8 +72,8 @@ const RATE_WINDOW_SHARE: f64 = 0.2;
 
 impl Series {
     /// Takes in what the router says; `window_seconds` is what quantiles look back over.
-    pub fn observe(&mut self, metrics: &RouterModelMetrics, now: Timestamp, window_seconds: f64) {
-        self.ttft.add(&metrics.ttft, now, window_seconds);
+    pub fn observe(&mut self, metrics: &RouterModel, now: Timestamp, window_seconds: f64) {
+        self.ttft.add(&metrics.ttft_buckets, now, window_seconds);
         if self.arrivals.back().is_some_and(|(_, total)| *total > metrics.received_total) {
             self.arrivals.clear();
         }
@@ -156,11 +156,7 @@ mod tests {
     fn arrivals_are_a_rate_over_the_last_seconds_and_start_over_with_the_router() {
         let mut series = Series::default();
         let mut see = |milliseconds, received_total| {
-            series.observe(
-                &RouterModelMetrics { received_total, ..RouterModelMetrics::default() },
-                at(milliseconds),
-                5.0,
-            );
+            series.observe(&RouterModel { received_total, ..RouterModel::default() }, at(milliseconds), 5.0);
             series.arrivals_per_second()
         };
         assert_eq!(see(0, 100.0), None);

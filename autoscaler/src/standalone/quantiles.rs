@@ -2,32 +2,33 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use engines::metrics::Histogram;
 use jiff::Timestamp;
 
 /// Bounds and counts, each bucket on its own.
 type Buckets = BTreeMap<u64, f64>;
 
+/// `(upper bound, observations up to it)`, ascending, with `+Inf` last.
+type Cumulative = Vec<(f64, f64)>;
+
 /// Observations of the last seconds.
 #[derive(Debug, Default)]
 pub struct QuantileWindow {
     has_looked: bool,
-    last: BTreeMap<String, Vec<(f64, f64)>>,
+    last: BTreeMap<String, Cumulative>,
     slices: VecDeque<(Timestamp, Buckets)>,
 }
 
 impl QuantileWindow {
     /// Takes in what each engine's histogram has gained since the last call, and forgets what is older than `seconds`.
-    pub fn add(&mut self, histograms: &BTreeMap<String, Histogram>, now: Timestamp, seconds: f64) {
+    pub fn add(&mut self, histograms: &BTreeMap<String, Cumulative>, now: Timestamp, seconds: f64) {
         let mut gained = Buckets::new();
         for (engine, histogram) in histograms {
             let before = self.last.get(engine);
             let is_continued = before.is_some_and(|before| {
-                before.len() == histogram.buckets.len()
-                    && before.iter().zip(&histogram.buckets).all(|(a, b)| a.1 <= b.1)
+                before.len() == histogram.len() && before.iter().zip(histogram).all(|(a, b)| a.1 <= b.1)
             });
             let mut below = 0.0;
-            for (place, (bound, count)) in histogram.buckets.iter().enumerate() {
+            for (place, (bound, count)) in histogram.iter().enumerate() {
                 // What an engine shows at our very first look was gained before it; one that has come since began at zero.
                 let old = match before {
                     Some(before) if is_continued => before[place].1,
@@ -43,7 +44,7 @@ impl QuantileWindow {
             }
         }
         self.has_looked = true;
-        self.last = histograms.iter().map(|(engine, histogram)| (engine.clone(), histogram.buckets.clone())).collect();
+        self.last.clone_from(histograms);
         self.slices.push_back((now, gained));
         while self.slices.front().is_some_and(|(at, _)| now.duration_since(*at).as_secs_f64() > seconds) {
             self.slices.pop_front();
@@ -93,12 +94,11 @@ mod tests {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
     }
 
-    fn histogram(counts: [f64; 3]) -> Histogram {
-        let bounds = [0.1, 0.2, f64::INFINITY];
-        Histogram { sum: 0.0, count: counts[2], buckets: bounds.into_iter().zip(counts).collect() }
+    fn histogram(counts: [f64; 3]) -> Cumulative {
+        [0.1, 0.2, f64::INFINITY].into_iter().zip(counts).collect()
     }
 
-    fn both(a: [f64; 3], b: [f64; 3]) -> BTreeMap<String, Histogram> {
+    fn both(a: [f64; 3], b: [f64; 3]) -> BTreeMap<String, Cumulative> {
         BTreeMap::from([("a".to_owned(), histogram(a)), ("b".to_owned(), histogram(b))])
     }
 

@@ -61,7 +61,7 @@ impl Supervisor {
         let time_scale = self.config.config.page.time_scale;
         let router = self.readings.router.as_ref().and_then(|reading| {
             let metrics = reading.metrics.as_ref().ok()?;
-            Some((reading.at, metrics.models.get(&model.served_model_name).cloned().unwrap_or_default()))
+            Some((reading.at, metrics.get(&model.served_model_name).cloned().unwrap_or_default()))
         });
         let (arrivals_per_second, ttft_seconds) = self.board.with_series(&model.name, |series| {
             if let Some((at, metrics)) = &router {
