@@ -1,7 +1,9 @@
 //! The loop that owns everything: read → decide → fleet → carry out → hand over → report.
 
+mod orders;
+mod reads;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,27 +18,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::board::Board;
 use super::brain::{Brain, Readings};
-use super::command::Placement;
-use super::config::PortRange;
-use super::fingerprint::fingerprint;
-use super::fleet::{Fleet, Life, Member, ModelRules, Order, RouterView, Seen};
-use super::launch::{Launch, Supervised};
+use super::fleet::{Fleet, ModelRules, Seen};
+use super::launch::Supervised;
 use super::programs::{NAMESPACE, Program};
-use super::readings::{EngineReading, RouterReading, read_engine, read_router};
 use super::state_dir::{StateDir, Stored, StoredProcess};
-use super::validate::{Model, Validated};
+use super::validate::Validated;
 use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
+use orders::free_port;
+use reads::Reading;
 
 /// How often processes are looked at: the delay between an end and its consequence, at 20 reads of /proc a second each.
 const STEP_PERIOD: Duration = Duration::from_millis(50);
 /// How often what was learned is stored, and logs are bounded, when nothing else happens.
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(10);
-
-/// What one read brought.
-enum Reading {
-    Engine(EngineReading),
-    Router(RouterReading),
-}
 
 /// Everything that runs on this host, and what is known of it.
 pub struct Supervisor {
@@ -146,40 +140,6 @@ impl Supervisor {
         }
     }
 
-    /// Asks every engine and the router, each at most once at a time.
-    fn start_reads(&mut self, reads: &mut JoinSet<Reading>) {
-        for member in self.fleet.members.iter().filter(|member| member.has_process()) {
-            if self.being_read.insert(member.id.clone()) {
-                let is_ready = !matches!(member.life, Life::Starting { .. });
-                let read = read_engine(self.scraper.clone(), member.id.clone(), member.url(), is_ready, clock::now);
-                reads.spawn(async move { Reading::Engine(read.await) });
-            }
-        }
-        if let Some(admin_address) = self.config.config.router.admin_address
-            && self.being_read.insert(String::new())
-        {
-            let read = read_router(self.scraper.clone(), format!("http://{admin_address}"), clock::now);
-            reads.spawn(async move { Reading::Router(read.await) });
-        }
-    }
-
-    fn take_reading(&mut self, reading: Reading) {
-        match reading {
-            Reading::Engine(reading) => {
-                self.being_read.remove(&reading.id);
-                self.fresh_health.insert(reading.id.clone(), reading.is_healthy);
-                if reading.sample.is_ok() {
-                    self.readings.good.insert(reading.id.clone(), reading.clone());
-                }
-                self.readings.engines.insert(reading.id.clone(), reading);
-            }
-            Reading::Router(reading) => {
-                self.being_read.remove("");
-                self.readings.router = Some(reading);
-            }
-        }
-    }
-
     /// Decides for every model, and reports.
     fn control(&mut self, now: Timestamp) {
         let fleet = &self.fleet;
@@ -250,88 +210,6 @@ impl Supervisor {
         }
     }
 
-    fn router_view(&self) -> Option<RouterView> {
-        self.readings.router.as_ref().and_then(|reading| reading.view.clone().ok())
-    }
-
-    /// Requests at each engine: what the router has there, else what the engine says itself.
-    fn load(&self) -> BTreeMap<String, f64> {
-        let mut load = BTreeMap::new();
-        for (id, reading) in &self.readings.good {
-            if let Ok(sample) = &reading.sample {
-                load.insert(id.clone(), sample.running.unwrap_or(0.0) + sample.waiting.unwrap_or(0.0));
-            }
-        }
-        for (id, in_flight) in self.router_view().unwrap_or_default().in_flight {
-            #[expect(clippy::cast_precision_loss, reason = "requests in flight stay far below 2^53")]
-            load.insert(id, in_flight as f64);
-        }
-        load
-    }
-
-    fn carry_out(&mut self, order: Order, now: Timestamp) {
-        match order {
-            Order::Start { id } => self.start_engine(&id, now),
-            Order::Terminate { id, why } => {
-                self.board.tell_engine(now, &id, &format!("gets SIGTERM: {why}"), false);
-                self.signal(&id, Signal::SIGTERM);
-            }
-            Order::Kill { id, why } => {
-                self.board.tell_engine(now, &id, &format!("gets SIGKILL: {why}"), true);
-                self.signal(&id, Signal::SIGKILL);
-            }
-            Order::Log { id, what, warning } => self.board.tell_engine(now, &id, &what, warning),
-        }
-    }
-
-    fn signal(&self, id: &str, signal: Signal) {
-        if let Some(process) = self.processes.get(id) {
-            process.signal(signal);
-        }
-    }
-
-    fn start_engine(&mut self, id: &str, now: Timestamp) {
-        let Some((member, model)) = self.member_and_model(id) else { return };
-        let launch = self.launch(member, model);
-        match launch.start() {
-            Ok(process) => {
-                let port = member.port;
-                self.board.tell_engine(now, id, &format!("starts on port {port}"), false);
-                self.processes.insert(id.to_owned(), process);
-            }
-            Err(error) => {
-                self.failed_starts.insert(id.to_owned(), error.to_string());
-            }
-        }
-    }
-
-    fn member_and_model(&self, id: &str) -> Option<(&Member, &Model)> {
-        let member = self.fleet.member(id)?;
-        let model = self.config.models.iter().find(|model| model.name == member.model)?;
-        Some((member, model))
-    }
-
-    fn launch(&self, member: &Member, model: &Model) -> Launch {
-        let placement = Placement { port: member.port, index: member.index, gpus: member.gpus.clone() };
-        let mut environment = model.environment.clone();
-        if !member.gpus.is_empty() {
-            environment.insert("CUDA_VISIBLE_DEVICES".to_owned(), member.gpus.join(","));
-        }
-        Launch {
-            argv: model.command.render(&placement),
-            environment,
-            log: self.state_dir.log(&member.id),
-            state_dir: self.state_dir.path().to_owned(),
-        }
-    }
-
-    /// What an engine's process is, or would be, started with; `None` when its model is not configured any more.
-    pub(super) fn engine_fingerprint(&self, id: &str) -> Option<String> {
-        let (member, model) = self.member_and_model(id)?;
-        let launch = self.launch(member, model);
-        Some(fingerprint(launch.argv.iter().chain(launch.environment.iter().flat_map(|(key, value)| [key, value]))))
-    }
-
     /// Renames `engines.json` into place when its content has changed.
     pub(super) fn hand_over(&mut self) {
         if self.handed_over == Some(self.fleet.generation) {
@@ -386,17 +264,4 @@ impl Supervisor {
         }
         self.store().context("store that nothing runs")
     }
-}
-
-/// A port that no engine holds and nobody listens on. The search goes round the range, so that a port rests before it
-/// is given again: a connection kept open to the engine before would reach the wrong one.
-fn free_port(ports: PortRange, fleet: &Fleet) -> Option<u16> {
-    let held = fleet.held_ports();
-    let count = u64::from(ports.last - ports.first) + 1;
-    (0..count).find_map(|step| {
-        let offset = u16::try_from((fleet.next_number + step) % count).ok()?;
-        let port = ports.first + offset;
-        let is_free = !held.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        is_free.then_some(port)
-    })
 }

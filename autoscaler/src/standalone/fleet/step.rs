@@ -134,9 +134,8 @@ impl Fleet {
         seen: &Seen<'_>,
         orders: &mut Vec<Order>,
     ) {
-        for member in &mut self.members {
+        for (member, limits) in with_limits(&mut self.members, models) {
             let id = member.id.clone();
-            let limits = models.get(&member.model).map_or(ORPHAN_LIMITS, |rules| rules.limits);
             let is_healthy = seen.health.get(&id).copied();
             match &mut member.life {
                 Life::Starting { since } if is_healthy == Some(true) => {
@@ -240,9 +239,8 @@ impl Fleet {
         seen: &Seen<'_>,
         orders: &mut Vec<Order>,
     ) {
-        for member in &mut self.members {
+        for (member, limits) in with_limits(&mut self.members, models) {
             let id = member.id.clone();
-            let limits = models.get(&member.model).map_or(ORPHAN_LIMITS, |rules| rules.limits);
             match member.life {
                 Life::Crashed { restart_at, .. } if now >= restart_at => {
                     member.life = Life::Starting { since: now };
@@ -268,6 +266,17 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Every engine with the time limits of its model.
+fn with_limits<'a>(
+    members: &'a mut [Member],
+    models: &'a BTreeMap<String, ModelRules>,
+) -> impl Iterator<Item = (&'a mut Member, Limits)> {
+    members.iter_mut().map(|member| {
+        let limits = models.get(&member.model).map_or(ORPHAN_LIMITS, |rules| rules.limits);
+        (member, limits)
+    })
 }
 
 /// Whether nothing more can reach the engine and nothing is left in it.
