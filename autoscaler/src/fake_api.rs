@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
@@ -22,6 +23,8 @@ struct Inner {
     version: u64,
     /// Paths that are answered with this status, and for which methods.
     refused: BTreeMap<(String, String), u16>,
+    /// Ends of paths that are answered late.
+    late: BTreeMap<String, Duration>,
 }
 
 impl FakeApi {
@@ -54,6 +57,11 @@ impl FakeApi {
         }
     }
 
+    /// Answers everything on paths that end like this after a while.
+    pub(crate) fn delay(&self, end: &str, by: Duration) {
+        self.lock().late.insert(end.to_owned(), by);
+    }
+
     /// Bodies of the writes to paths that end like this, in order.
     pub(crate) fn writes(&self, end: &str) -> Vec<Value> {
         self.lock().writes.iter().filter(|(_, path, _)| path.ends_with(end)).map(|(_, _, body)| body.clone()).collect()
@@ -67,6 +75,12 @@ impl FakeApi {
         let (parts, body) = request.into_parts();
         let bytes = body.collect_bytes().await.unwrap_or_default();
         let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let late = {
+            let inner = self.lock();
+            let delays = inner.late.iter().filter(|(end, _)| parts.uri.path().ends_with(end.as_str()));
+            delays.map(|(_, by)| *by).max().unwrap_or_default()
+        };
+        tokio::time::sleep(late).await;
         let (status, answer) = self.lock().handle(&parts.method, parts.uri.path(), body);
         let mut response = Response::new(Body::from(answer.to_string().into_bytes()));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -120,6 +134,7 @@ impl Inner {
         let kinds = [
             ("horizontalpodautoscalers", "HorizontalPodAutoscalerList"),
             ("engineautoscalers", "EngineAutoscalerList"),
+            ("scaledobjects", "ScaledObjectList"),
         ];
         let Some((_, kind)) = kinds.iter().find(|(plural, _)| path.ends_with(plural)) else {
             return failure(404, "not found");
@@ -127,6 +142,10 @@ impl Inner {
         let prefix = format!("{path}/");
         let items: Vec<&Value> =
             self.objects.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| object).collect();
+        // A cluster without a single ScaledObject is one without KEDA.
+        if *kind == "ScaledObjectList" && items.is_empty() {
+            return failure(404, "not found");
+        }
         (200, json!({"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}))
     }
 }

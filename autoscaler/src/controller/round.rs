@@ -23,8 +23,9 @@ use crate::observe::Readings;
 use crate::observe::facts::{Freshness, Share, TargetView, facts};
 use crate::observe::selector;
 
-/// Requests to the API server under way at once.
-const CONCURRENT_REQUESTS: usize = 16;
+/// Objects at work at once, each with one request to the API server: 200 of them take 13 answers one after another, 0.13 s
+/// at 10 ms, and a target that does not answer holds up one place of sixteen and not the others.
+const CONCURRENT_OBJECTS: usize = 16;
 
 /// How old the list of other scalers may be: somebody who adds an HPA sees the refusal within this time.
 const OTHER_SCALERS_AGE: Duration = Duration::from_secs(10);
@@ -141,20 +142,25 @@ impl Controller {
         self.look_for_other_scalers().await;
         let cases = self.prepare(view).await;
         let shares = shares(&cases);
+        let mut tracked = std::mem::take(&mut self.tracked);
+        let this = &*self;
+        let mut work = Vec::with_capacity(cases.len());
         for (name, case) in cases {
-            if !leadership.borrow().holds(Instant::now()) {
-                tracing::warn!("the lease may have passed on: the rest of this round is not carried out");
-                return;
-            }
-            let mut tracked = self.tracked.remove(&name).unwrap_or_default();
-            match case {
-                Err(error) => self.report_failure(&view.objects[&name], &mut tracked, &error, now).await,
-                Ok(case) => {
-                    let share = shares.get(&name).copied().unwrap_or(Share { own: 0, all: 0, targets: 1 });
-                    self.carry_out(&case, share, view, &mut tracked, leadership, now).await;
+            let mut memory = tracked.remove(&name).unwrap_or_default();
+            let share = shares.get(&name).copied().unwrap_or(Share { own: 0, all: 0, targets: 1 });
+            work.push(async move {
+                if leadership.borrow().holds(Instant::now()) {
+                    match case {
+                        Err(error) => this.report_failure(&view.objects[&name], &mut memory, &error, now).await,
+                        Ok(case) => this.carry_out(&case, share, view, &mut memory, leadership, now).await,
+                    }
                 }
-            }
-            self.tracked.insert(name, tracked);
+                (name, memory)
+            });
+        }
+        self.tracked = futures::stream::iter(work).buffer_unordered(CONCURRENT_OBJECTS).collect().await;
+        if !leadership.borrow().holds(Instant::now()) {
+            tracing::warn!("the lease may have passed on: what was left of this round is not carried out");
         }
     }
 
@@ -195,7 +201,7 @@ impl Controller {
         };
         // Collected first: a lazy iterator over borrowed objects inside the stream is not `Send` for every lifetime.
         let cases: Vec<_> = view.objects.values().map(examine).collect();
-        let mut cases: Vec<_> = futures::stream::iter(cases).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
+        let mut cases: Vec<_> = futures::stream::iter(cases).buffer_unordered(CONCURRENT_OBJECTS).collect().await;
         cases.sort_by(|(left, _), (right, _)| left.cmp(right));
         refuse_second_owners(&mut cases);
         cases

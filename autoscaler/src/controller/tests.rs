@@ -13,6 +13,7 @@ use crate::fake_api::FakeApi;
 
 const SCALE: &str = "/apis/apps/v1/namespaces/ns/deployments/llama-8b/scale";
 const OBJECTS: &str = "/apis/autoscaling.vllm-prod-stack.io/v1alpha1/namespaces/ns/engineautoscalers";
+const SCALED_OBJECTS: &str = "/apis/keda.sh/v1alpha1/namespaces/ns/scaledobjects";
 const HPAS: &str = "/apis/autoscaling/v2/namespaces/ns/horizontalpodautoscalers";
 
 fn at(seconds: i64) -> Timestamp {
@@ -184,6 +185,41 @@ async fn a_target_that_an_hpa_scales_is_refused_and_the_hpa_is_named() {
 }
 
 #[tokio::test]
+async fn a_target_that_a_scaled_object_scales_is_refused_and_the_scaled_object_is_named() {
+    let mut stage = Stage::new();
+    stage.object("llama-8b", &spec());
+    // KEDA's default kind is a Deployment.
+    stage.api.put(
+        &format!("{SCALED_OBJECTS}/by-keda"),
+        json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+        "metadata": {"name": "by-keda"}, "spec": {"scaleTargetRef": {"name": "llama-8b"}}}),
+    );
+    stage.round(&["llama-8b"], 32.0, 64.0).await;
+    assert_eq!(stage.replicas(), 1);
+    let (status, reason, message) = stage.condition("llama-8b", "TargetOwned");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ScaledByAnother"));
+    assert!(message.contains("ScaledObject by-keda") && message.contains("mode ThroughHPA or Advise"), "{message}");
+    assert_eq!(stage.api.writes("/scale").len(), 0);
+}
+
+#[tokio::test]
+async fn a_scaled_object_of_another_target_is_no_reason_to_refuse() {
+    let mut stage = Stage::new();
+    stage.object("llama-8b", &spec());
+    for (name, target) in
+        [("other-name", json!({"name": "mistral"})), ("other-kind", json!({"kind": "StatefulSet", "name": "llama-8b"}))]
+    {
+        stage.api.put(
+            &format!("{SCALED_OBJECTS}/{name}"),
+            json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+            "metadata": {"name": name}, "spec": {"scaleTargetRef": target}}),
+        );
+    }
+    stage.round(&["llama-8b"], 32.0, 64.0).await;
+    assert!(stage.replicas().as_u64() >= Some(3));
+}
+
+#[tokio::test]
 async fn when_it_is_not_known_who_else_scales_nothing_is_scaled() {
     let mut stage = Stage::new();
     stage.object("llama-8b", &spec());
@@ -315,4 +351,26 @@ async fn what_is_gone_is_not_published_any_more() {
     assert!(stage.exposition().contains("autoscaler_replicas_ready{namespace=\"ns\",name=\"llama-8b\"} 1"));
     stage.round(&[], 3.0, 0.0).await;
     assert!(!stage.exposition().contains("engine_desired_replicas{"), "{}", stage.exposition());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_objects_take_about_as_long_as_the_slowest_of_them() {
+    let mut stage = Stage::new();
+    let names: Vec<String> = (0..200).map(|number| format!("eas-{number:03}")).collect();
+    for name in &names {
+        let scale = stage.api.get(SCALE).expect("there");
+        stage.api.put(&SCALE.replace("llama-8b", name), scale);
+        stage.object(name, &with("scaleTargetRef", json!({"name": name})));
+    }
+    stage.api.delay("/scale", Duration::from_millis(10));
+    stage.api.delay("/status", Duration::from_millis(10));
+    stage.api.delay("/eas-007/scale", Duration::from_secs(2));
+    stage.api.delay("/eas-042/status", Duration::from_secs(2));
+    let listed: Vec<&str> = names.iter().map(String::as_str).collect();
+    let began = Instant::now();
+    stage.round(&listed, 3.0, 0.0).await;
+    // One after another it would be 400 answers of 10 ms on top of these 4 s.
+    assert!(began.elapsed() < Duration::from_millis(4500), "{:?}", began.elapsed());
+    assert_eq!(stage.api.writes("/status").len(), 200);
+    assert_eq!(stage.status("eas-199")["readyReplicas"], 1);
 }
