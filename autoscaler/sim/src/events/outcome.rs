@@ -60,6 +60,8 @@ pub struct EventRun {
     pub from_seconds: f64,
     /// Begin of what is scored.
     pub score_from_seconds: f64,
+    /// End of the run.
+    pub to_seconds: f64,
 }
 
 impl EventRun {
@@ -72,8 +74,11 @@ impl EventRun {
         let (mut above, mut total) = (0.0, 0.0);
         for (index, sample) in self.record.iter().enumerate() {
             let now = self.from_seconds + index as f64 * Self::RECORD_SECONDS;
-            let step = (now / demand.step_seconds) as usize;
-            let Some(needed) = demand.replicas.get(step).filter(|_| now >= self.score_from_seconds) else { continue };
+            if now < self.score_from_seconds || now >= self.to_seconds {
+                continue;
+            }
+            // A little more, lest a rounding error take the step before.
+            let Some(needed) = demand.replicas.get((now / demand.step_seconds + 1e-6) as usize) else { continue };
             above += (needed - f64::from(sample.ready)).max(0.0);
             total += needed;
         }
@@ -240,6 +245,7 @@ impl Tally {
             record: self.record,
             from_seconds: self.from_seconds,
             score_from_seconds: self.score_from_seconds,
+            to_seconds: self.to_seconds,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The event loop: arrivals, steps of engines, start-ups, scrapes and decisions, in order of time.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -35,9 +35,9 @@ pub fn simulate(
     SettingError::check(period.is_finite() && period > 0.0, "policy.period_seconds", period, "above 0")?;
     let starter = Starter::new(settings.startup, settings.seed)?;
     Ok(match settings.engine {
-        EngineKind::Leaping => Run::<LeapingEngine>::new(task, settings, starter, false).go(source, policy),
+        EngineKind::Leaping => Run::<LeapingEngine>::new(task, settings, starter, period, false).go(source, policy),
         EngineKind::Stepping { prefix_cache } => {
-            Run::<SteppingEngine>::new(task, settings, starter, prefix_cache).go(source, policy)
+            Run::<SteppingEngine>::new(task, settings, starter, period, prefix_cache).go(source, policy)
         }
     })
 }
@@ -60,8 +60,10 @@ struct Run<'a, E> {
     tally: Tally,
     progress: Progress,
     returns: BinaryHeap<Reverse<Return>>,
-    returning: std::collections::HashMap<u64, Job>,
+    returning: HashMap<u64, Job>,
     retries: u64,
+    /// Time from one decision to the next; asked once, so that no answer can stop the clock.
+    period_seconds: f64,
     most_blocks: u64,
     next_id: u64,
     next_decision_seconds: f64,
@@ -73,7 +75,7 @@ struct Run<'a, E> {
 }
 
 impl<'a, E: Engine> Run<'a, E> {
-    fn new(task: &'a Task, settings: &'a Settings, starter: Starter, prefix_cache: bool) -> Self {
+    fn new(task: &'a Task, settings: &'a Settings, starter: Starter, period_seconds: f64, prefix_cache: bool) -> Self {
         let engine_settings =
             EngineSettings { step: task.step, limits: task.limits, warm_up: settings.warm_up, prefix_cache };
         let stream = |number: u64| Pcg64Mcg::seed_from_u64(settings.seed.wrapping_mul(8).wrapping_add(number));
@@ -87,8 +89,9 @@ impl<'a, E: Engine> Run<'a, E> {
             tally: Tally::new(task.objective, settings),
             progress: Progress::default(),
             returns: BinaryHeap::new(),
-            returning: std::collections::HashMap::new(),
+            returning: HashMap::new(),
             retries: 0,
+            period_seconds,
             most_blocks: kv_blocks(&engine_settings),
             next_id: 0,
             next_decision_seconds: settings.from_seconds,
@@ -218,13 +221,12 @@ impl<'a, E: Engine> Run<'a, E> {
             self.fleet_before_score = Some(self.fleet.totals());
         }
         let before = self.fleet.replicas().len() as u32;
-        let period = policy.period_seconds();
         let (fleet, queue) = (&self.fleet, &self.queue);
-        let signals = self.monitor.signals(now, period, fleet.replicas(), || view(fleet, queue, now));
+        let signals = self.monitor.signals(now, self.period_seconds, fleet.replicas(), || view(fleet, queue, now));
         let wanted = policy.decide(&signals).clamp(self.task.min_replicas, self.task.max_replicas);
         self.tally.count_change(now, before, wanted);
         self.fleet.scale(now, wanted);
-        self.next_decision_seconds += period;
+        self.next_decision_seconds += self.period_seconds;
     }
 
     /// A request that waited too long is answered with an error, and perhaps comes back.

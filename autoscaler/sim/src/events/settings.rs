@@ -46,9 +46,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A run over `from_seconds..to_seconds`, all of it scored, without faults: power of two choices as our router
-    /// does, a router deadline of 30 s, `n*` of the task in each engine, three times its time to first token in reserve, start-up of exactly the task's
-    /// mean, live metrics, as many replicas at the begin as the task's minimum, at least one.
+    /// A run over `from_seconds..to_seconds`, all of it scored, without faults: a queue by deadline and power of two
+    /// choices as our router has them, a router deadline of 30 s, `n*` of the task in each engine, three times its time
+    /// to first token in reserve, start-up of exactly the task's mean, live metrics, and at the begin as many replicas as
+    /// the task's minimum, at least one.
     #[must_use]
     pub fn new(task: &Task, from_seconds: f64, to_seconds: f64) -> Self {
         Self {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::super::{EngineKind, EventRun, Retries, Routing, Scrape, Settings, Stage, Stages, llmd_ramp, simulate};
 use super::{Schedule, task};
+use crate::demand::Demand;
 use crate::policy::{Signals, Task};
 use crate::score::Discipline;
 use crate::startup::{Faults, StartupLaw, Stretch};
@@ -237,6 +238,23 @@ fn more_replicas_mean_fewer_prefix_hits() {
     };
     let (one, eight) = (hits(1), hits(8));
     assert!(one > 0.7 && eight < one - 0.2, "one {one}, eight {eight}");
+}
+
+#[test]
+fn overflow_is_the_share_of_demand_above_the_ready_replicas_while_scored() {
+    let task = task(1000, 100, 2);
+    let settings = Settings { initial_replicas: 2, score_from_seconds: 300.0, ..Settings::new(&task, 0.0, 900.0) };
+    let run = run(&Stages::steady(900.0, 1.0, 1000, 100), &task, &settings, |_| 2);
+    let replicas = [vec![9.0; 30], vec![3.0; 30], vec![1.0; 30], vec![9.0; 30]].concat();
+    let none = vec![0.0; replicas.len()];
+    let demand = Demand {
+        step_seconds: 10.0,
+        replicas,
+        arrivals: none.clone(),
+        prompt_tokens: none.clone(),
+        output_tokens: none,
+    };
+    assert!(close(run.overflow(&demand), 30.0 / 120.0), "{}", run.overflow(&demand));
 }
 
 #[test]
