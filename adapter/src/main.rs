@@ -37,10 +37,7 @@ fn main() -> ExitCode {
     process::install_crypto_provider();
     match run(Args::parse()) {
         Ok(code) => code,
-        Err(error) => {
-            drop(writeln!(std::io::stderr(), "adapter: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => process::exit::failure("adapter", &error),
     }
 }
 

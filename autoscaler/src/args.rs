@@ -41,15 +41,7 @@ impl Args {
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                report(&error);
-                ExitCode::FAILURE
-            }
+            Err(error) => process::exit::failure("autoscaler", &error),
         }
     }
-}
-
-#[expect(clippy::print_stderr, reason = "the last words of a command")]
-fn report(error: &anyhow::Error) {
-    eprintln!("autoscaler: {error:#}");
 }

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         return list_profiles();
     }
     if let Err(error) = start_logs(&parsed.args.log_level) {
-        return failed(&error);
+        return process::exit::failure("engine-emulator", &error);
     }
     for flag in &parsed.ignored {
         tracing::warn!("{flag}: accepted as vLLM does, but not modelled by this engine; ignored");
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let dev_mode = std::env::var("VLLM_SERVER_DEV_MODE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
     match Settings::new(parsed.args, dev_mode).map_err(Into::into).and_then(serve) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => process::exit::failure("engine-emulator", &error),
     }
 }
 
@@ -50,10 +50,4 @@ fn list_profiles() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    // Nothing is left to do if even standard error is closed.
-    writeln!(std::io::stderr(), "engine-emulator: {error:#}").unwrap_or_default();
-    ExitCode::FAILURE
 }

@@ -15,6 +15,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 pub mod duration;
+pub mod exit;
 pub mod readiness;
 pub mod shutdown;
 pub mod tasks;
