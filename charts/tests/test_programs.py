@@ -96,6 +96,35 @@ class Rights(unittest.TestCase):
                 else:
                     self.assertLessEqual(resources, {"pods", "apiservices"})
 
+    def test_the_roles_hold_what_the_programs_call_and_no_more(self):
+        watch, lease = ["list", "watch"], ("coordination.k8s.io", "leases")
+        expected = {
+            "demo-deployment-router": {("", "pods"): watch},
+            "demo-adapter": {("", "secrets"): ["get", "update"]},
+            "models-demo-adapter": {("", "pods"): watch, ("apiregistration.k8s.io", "apiservices"): ["get", "patch"]},
+            "demo-autoscaler": {
+                ("autoscaling.vllm-prod-stack.io", "engineautoscalers"): watch,
+                ("autoscaling.vllm-prod-stack.io", "engineautoscalers/status"): ["patch"],
+                ("", "pods"): watch,
+                ("apps", "deployments/scale"): ["get", "patch"],
+                ("apps", "statefulsets/scale"): ["get", "patch"],
+                ("autoscaling", "horizontalpodautoscalers"): ["list"],
+                ("keda.sh", "scaledobjects"): ["list"],
+                ("events.k8s.io", "events"): ["create"],
+                lease: ["create", "get", "update"],
+            },
+            "models-demo-autoscaler-crd": {("apiextensions.k8s.io", "customresourcedefinitions"): ["create", "get", "patch"]},
+        }
+        found = {}
+        for role in render_file(EMULATOR_VALUES).kind("Role", "ClusterRole"):
+            verbs = found.setdefault(role["metadata"]["name"], {})
+            for rule in role["rules"]:
+                for group in rule["apiGroups"]:
+                    for resource in rule["resources"]:
+                        verbs[group, resource] = sorted({*verbs.get((group, resource), []), *rule["verbs"]})
+        found.pop("models-demo-adapter-metrics-reader")
+        self.assertEqual(found, expected)
+
     def test_cluster_wide_names_carry_release_and_namespace(self):
         for thing in render_file(EMULATOR_VALUES).kind("ClusterRole", "ClusterRoleBinding"):
             self.assertTrue(thing["metadata"]["name"].startswith("models-demo-"), thing["metadata"]["name"])
