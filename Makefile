@@ -27,9 +27,15 @@ test-e2e: ## standalone and cluster tests with real parts
 lint: ## format and clippy
 	@cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
 
-audit: ## licences, bans and sources of dependencies (compiles cargo-deny first)
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
+# Once cargo-deny is there, `audit` needs no network; `advisories` fetches the RustSec database from github.com.
+audit: cargo-deny ## licences, bans and sources of dependencies (compiles cargo-deny first)
 	@cargo deny check bans licenses sources
+
+advisories: cargo-deny ## known vulnerabilities of dependencies (fetches their list from github.com)
+	@cargo deny check advisories
+
+cargo-deny:
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
 
 schemas: ## write the shipped configuration schemas and the CRD anew
 	@cargo run -q -p router -- --print-config-schema > router/config.schema.json
@@ -47,4 +53,4 @@ cluster-down: ## stop it and leave nothing
 clean: ## remove what was built here (caches outside the checkout stay)
 	@cargo clean
 
-.PHONY: help demo test test-unit test-chart test-e2e lint audit schemas cluster-up cluster-down clean
+.PHONY: help demo test test-unit test-chart test-e2e lint audit advisories cargo-deny schemas cluster-up cluster-down clean
