@@ -27,7 +27,7 @@ Quantities are those of Kubernetes (`500m`, `16Gi`), durations are numbers with 
 # pages: heading, path of the schema, path shown
 SECTIONS = [
     ("All three programs", [], ["image", "imagePullSecrets", "priorityClassName", "nodeSelector", "tolerations", "process",
-                                "prometheus", "objective", "metrics", "grafanaDashboards", "extraObjects", "tests"]),
+                                "prometheus", "objective", "metrics", "grafanaDashboards", "extraObjects"]),
     ("Engines: servingEngineSpec", ["servingEngineSpec"], None),
     ("One model: servingEngineSpec.modelSpec[]", ["servingEngineSpec", "modelSpec", "[]"], None),
     ("Router: routerSpec", ["routerSpec"], None),

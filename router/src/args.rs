@@ -67,6 +67,12 @@ pub struct Args {
     /// Engines a request is sent to before its failure is told [default: 3]
     #[arg(long, value_name = "NUMBER", env = "ROUTER_MAX_ATTEMPTS", help_heading = "Limits")]
     pub max_attempts: Option<NonZeroU32>,
+    /// Ask this URL until it answers 200, print what it says and exit: a health check where there is no curl
+    #[arg(long, value_name = "URL", help_heading = "Probe")]
+    pub probe: Option<String>,
+    /// Longest time that --probe asks, 1s or more [default: 5s]
+    #[arg(long, value_name = "DURATION", requires = "probe", help_heading = "Probe")]
+    pub probe_deadline: Option<HumanDuration>,
     #[command(flatten)]
     /// Flags that every program has.
     pub process: ProcessArgs,
@@ -77,6 +83,7 @@ Examples:
   router --engine http://127.0.0.1:8001 --engine http://127.0.0.1:8002
   router --engines-file /run/engines.json --listen 127.0.0.1:8000
   router --kubernetes --engines-release vllm --config /etc/router/config.yaml
+  router --probe http://127.0.0.1:9100/readyz
 
 Every setting: flag, then environment variable, then configuration file, then default.
 Queue, retries, limits and models in the file may be edited while the router runs.";

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod observe;
 pub mod own;
 pub mod pool;
+pub mod probe;
 pub mod proxy;
 pub mod queue;
 pub mod refusal;

@@ -23,7 +23,7 @@ use crate::config::{FileConfig, Settings};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::worker::{self, Worker};
-use crate::{fleet, reload};
+use crate::{fleet, probe, reload};
 
 /// Runs the router until it is told to stop.
 ///
@@ -33,6 +33,13 @@ use crate::{fleet, reload};
 pub fn run(args: Args) -> anyhow::Result<()> {
     if args.process.print_config_schema {
         print!("{}", process::config::schema_json::<FileConfig>());
+        return Ok(());
+    }
+    if let Some(url) = &args.probe {
+        process::install_crypto_provider();
+        let deadline = args.probe_deadline.map_or(probe::DEFAULT_DEADLINE, Into::into);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        println!("{}", runtime.block_on(probe::probe(url, deadline))?.trim_end());
         return Ok(());
     }
     let text = args.process.config.as_deref().map(ConfigText::read).transpose()?;

@@ -21,6 +21,8 @@ fn bad_flags_are_named_with_the_fix() {
         (&["--engine", "http://a:1", "--listen", "localhost"], "--listen"),
         (&["--engine", "http://a:1", "--config", "/nonexistent.yaml"], "check --config"),
         (&["--engnie", "http://a:1"], "--engine"),
+        (&["--probe", "localhost:8000"], "write http://host:port/path"),
+        (&["--probe", "http://a:1", "--probe-deadline", "10ms"], "write 1s or more"),
     ] {
         let message = refusal(arguments);
         assert!(message.contains(expected), "{arguments:?}: {message}");
@@ -48,6 +50,36 @@ fn a_port_in_use_is_an_error_and_not_a_second_router_that_shares_it() {
     let address = taken.local_addr().unwrap().to_string();
     let message = refusal(&["--engine", "http://a:1", "--listen", &address, "--admin-address", "127.0.0.1:0"]);
     assert!(message.contains("choose another --listen"), "{message}");
+}
+
+#[test]
+fn an_error_shows_where_it_arose_when_backtraces_are_asked_for() {
+    let refused = |backtrace: &str| {
+        let output =
+            Command::new(binary()).args(["--config", "/nonexistent.yaml"]).env("RUST_BACKTRACE", backtrace).output();
+        String::from_utf8(output.unwrap().stderr).unwrap()
+    };
+    let plain = refused("0");
+    let (once, end) = ("router: read configuration file /nonexistent.yaml: No such file", "check --config\n");
+    assert!(plain.starts_with(once) && plain.ends_with(end) && plain.lines().count() == 1, "{plain}");
+    let long = refused("1");
+    assert!(long.contains("Stack backtrace") && long.contains("src/run.rs"), "{long}");
+}
+
+#[tokio::test]
+async fn a_probe_prints_a_good_answer_and_fails_on_another() {
+    let (_engine, router) = two_models(&[]).await;
+    let probe = async |url: String| {
+        let run = move || Command::new(binary()).args(["--probe", &url, "--probe-deadline", "1s"]).output().unwrap();
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (is_good, printed, _) = probe(format!("{}/v1/models", router.url)).await;
+    assert!(is_good && printed.contains("\"id\":\"m\"") && printed.contains("\"id\":\"n\""), "{printed}");
+    let (is_good, printed, told) = probe(format!("{}/nothing", router.admin)).await;
+    assert!(!is_good && printed.is_empty() && told.contains("answered 404"), "{told}");
+    let (is_good, _, told) = probe("http://127.0.0.1:9/".to_owned()).await;
+    assert!(!is_good && told.contains("connect to http://127.0.0.1:9/"), "{told}");
 }
 
 #[test]
