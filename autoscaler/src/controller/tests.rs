@@ -94,6 +94,8 @@ impl Stage {
             state: EngineState::Ready,
             created_at: Some(at(-600)),
             ready_since: Some(at(-500)),
+            scheduled_at: None,
+            containers_started_at: None,
             labels: Arc::new([("model".to_owned(), "llama-8b".to_owned())].into()),
         };
         let (objects, engines) = (self.objects(names), [engine]);

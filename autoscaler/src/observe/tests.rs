@@ -50,6 +50,8 @@ fn engine(id: &str, url: &str, state: EngineState) -> Engine {
         state,
         created_at: Some(later(-100)),
         ready_since: Some(later(-50)),
+        scheduled_at: None,
+        containers_started_at: None,
         labels: Arc::new(BTreeMap::new()),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
@@ -142,12 +142,12 @@ pub fn engine_of(pod: &Pod, scope: &PodScope) -> Option<Engine> {
     if matches!(phase, "Succeeded" | "Failed") {
         return None;
     }
-    let ready_since = status
-        .and_then(|status| status.conditions.as_ref())
-        .and_then(|conditions| {
-            conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")
-        })
-        .map(|condition| condition.last_transition_time.as_ref().map(|time| time.0));
+    let holds_since = |name: &str| {
+        let conditions = status.and_then(|status| status.conditions.as_ref())?;
+        let condition = conditions.iter().find(|condition| condition.type_ == name && condition.status == "True")?;
+        Some(condition.last_transition_time.as_ref().map(|time| time.0))
+    };
+    let ready_since = holds_since("Ready");
     let address = status.and_then(|status| status.pod_ip.as_deref()).unwrap_or_default();
     let state = if pod.metadata.deletion_timestamp.is_some() {
         EngineState::Draining
@@ -165,8 +165,20 @@ pub fn engine_of(pod: &Pod, scope: &PodScope) -> Option<Engine> {
         state,
         created_at: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
         ready_since: ready_since.flatten().filter(|_| state == EngineState::Ready),
+        scheduled_at: holds_since("PodScheduled").flatten(),
+        containers_started_at: containers_started_at(pod),
         labels: Arc::new(pod.labels().clone()),
     })
+}
+
+/// When the last container started, if all run and none was restarted: a later start says nothing of the image.
+fn containers_started_at(pod: &Pod) -> Option<Timestamp> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let started = |container: &ContainerStatus| {
+        let running = container.state.as_ref()?.running.as_ref()?;
+        running.started_at.as_ref().filter(|_| container.restart_count == 0).map(|time| time.0)
+    };
+    containers.iter().map(started).collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 fn port_of(pod: &Pod, scope: &PodScope) -> i32 {
@@ -210,6 +222,23 @@ mod tests {
         assert_eq!((engine.id.as_str(), engine.url.as_str()), ("ns/a", "http://10.0.0.7:8123"));
         assert_eq!((engine.model.as_str(), engine.state), ("llama-8b", EngineState::Ready));
         assert_eq!(engine.ready_since, Some("2026-11-23T00:01:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_moments_of_a_start_are_known_until_a_container_restarts() {
+        let text = READY.replace(
+            r#""conditions":["#,
+            r#""containerStatuses":[{"name":"vllm","image":"v","imageID":"v","ready":true,"restartCount":0,
+                "state":{"running":{"startedAt":"2026-11-23T00:00:40Z"}}}],
+               "conditions":[{"type":"PodScheduled","status":"True","lastTransitionTime":"2026-11-23T00:00:10Z"},"#,
+        );
+        let engine = engine_of(&pod(&text), &scope()).unwrap();
+        assert_eq!(engine.scheduled_at, Some("2026-11-23T00:00:10Z".parse().unwrap()));
+        assert_eq!(engine.containers_started_at, Some("2026-11-23T00:00:40Z".parse().unwrap()));
+        let restarted = engine_of(&pod(&text.replace("\"restartCount\":0", "\"restartCount\":1")), &scope()).unwrap();
+        assert_eq!(restarted.containers_started_at, None);
+        let plain = engine_of(&pod(READY), &scope()).unwrap();
+        assert_eq!((plain.scheduled_at, plain.containers_started_at), (None, None));
     }
 
     #[test]

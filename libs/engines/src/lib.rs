@@ -50,6 +50,10 @@ pub struct Engine {
     pub created_at: Option<Timestamp>,
     /// Since when it is ready, if it is and that is known.
     pub ready_since: Option<Timestamp>,
+    /// When a machine was found for it, if known.
+    pub scheduled_at: Option<Timestamp>,
+    /// When the last of its containers first started, its image being there; unknown once one was restarted.
+    pub containers_started_at: Option<Timestamp>,
     /// Labels of the pod; empty outside a cluster.
     pub labels: Arc<BTreeMap<String, String>>,
 }
