@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{controller, crd, explain, standalone};
+use crate::lab::LabCommand;
+use crate::{controller, crd, explain, lab, standalone};
 
 /// Predictive autoscaler for LLM engines.
 ///
@@ -28,6 +29,14 @@ enum Command {
     Crd(crd::CrdCommand),
     /// Put the last decision of an EngineAutoscaler into words
     Explain(explain::ExplainArgs),
+    /// Play scaling policies against a trace and compare cost and misses
+    Simulate(Box<lab::SimulateArgs>),
+    /// Play our policy on the history of a running system, against what was in fact ordered
+    Backtest(Box<lab::BacktestArgs>),
+    /// Choose objective and bounds from history, and print the Helm values with the expected saving
+    Tune(Box<lab::TuneArgs>),
+    /// Run the whole benchmark over a folder of traces and print its tables as markdown
+    Benchmark(Box<lab::BenchmarkArgs>),
 }
 
 impl Args {
@@ -38,6 +47,10 @@ impl Args {
             Command::Standalone(args) => Box::pin(standalone::run(args)).await,
             Command::Crd(command) => crd::run(command).await,
             Command::Explain(args) => explain::run(args).await,
+            Command::Simulate(args) => lab::run(LabCommand::Simulate(*args)).await,
+            Command::Backtest(args) => lab::run(LabCommand::Backtest(*args)).await,
+            Command::Tune(args) => lab::run(LabCommand::Tune(*args)).await,
+            Command::Benchmark(args) => lab::run(LabCommand::Benchmark(*args)).await,
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

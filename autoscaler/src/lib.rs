@@ -13,6 +13,7 @@ pub mod args;
 pub mod controller;
 pub mod crd;
 pub mod explain;
+pub mod lab;
 pub mod leader;
 pub mod metrics;
 pub mod observe;

@@ -8,6 +8,8 @@
 //!
 //! What it does not do: it reads no clock, decides nothing about scaling, and asks no network.
 
+pub mod advice;
+pub mod benchmark;
 mod error;
 pub mod experiment;
 pub mod output;
@@ -15,6 +17,7 @@ mod parallel;
 pub mod policies;
 mod progress;
 pub mod recurring;
+pub mod saving;
 mod scale;
 pub mod trace;
 

@@ -1,7 +1,9 @@
 //! The policies that can be chosen by name: ours, and all that they are compared with.
 
+use std::sync::Arc;
+
 use autoscaler_sim::baselines::{self, Baseline};
-use autoscaler_sim::{Demand, Discipline, Policy, Task};
+use autoscaler_sim::{Demand, Discipline, Policy, Signals, Task};
 
 /// What a policy of ours is made from: the objective and the clock it lives by, no knob.
 #[derive(Debug, Clone, Copy)]
@@ -29,13 +31,37 @@ pub struct Own {
     pub build: fn(&OwnSetup<'_>) -> Box<dyn Policy>,
 }
 
+/// The policies of ours that this program has.
+pub const OURS: &[Own] = &[];
+
+/// What a running system had ordered: replicas from a time on, in seconds since the start of the trace, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Orders {
+    /// `(seconds, replicas)`.
+    pub changes: Vec<(f64, u32)>,
+}
+
+impl Orders {
+    /// Replicas ordered at a time; those of the first change before it.
+    #[must_use]
+    pub fn at(&self, seconds: f64) -> u32 {
+        let place = self.changes.partition_point(|(from, _)| *from <= seconds + 1e-6).saturating_sub(1);
+        self.changes.get(place).map_or(0, |(_, replicas)| *replicas)
+    }
+}
+
+/// Name of the policy that repeats what was ordered.
+pub const AS_RUN: &str = "as-run";
+
 /// A policy that was chosen.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Choice {
     /// One of ours: gets the objective and nothing else, so tuning does not apply to it.
     Own(Own),
     /// One to compare with.
     Baseline(&'static Baseline),
+    /// What was ordered in fact.
+    AsRun(Arc<Orders>),
 }
 
 impl Choice {
@@ -45,6 +71,7 @@ impl Choice {
         match self {
             Self::Own(own) => own.name,
             Self::Baseline(baseline) => baseline.name,
+            Self::AsRun(_) => AS_RUN,
         }
     }
 
@@ -54,6 +81,7 @@ impl Choice {
         match self {
             Self::Own(own) => own.source,
             Self::Baseline(baseline) => baseline.source,
+            Self::AsRun(_) => "What was ordered in fact, from the history.",
         }
     }
 
@@ -74,6 +102,7 @@ impl Choice {
         match self {
             Self::Own(_) => vec!["the objective".to_owned()],
             Self::Baseline(baseline) => baseline.settings(),
+            Self::AsRun(_) => vec!["as recorded".to_owned()],
         }
     }
 
@@ -82,7 +111,26 @@ impl Choice {
         match self {
             Self::Own(own) => (setting == 0).then(|| (own.build)(setup)),
             Self::Baseline(baseline) => baseline.build(setup.task, demand, setting),
+            Self::AsRun(orders) => {
+                let replay = Replay { step_seconds: setup.step_seconds, orders: Arc::clone(orders) };
+                (setting == 0).then(|| -> Box<dyn Policy> { Box::new(replay) })
+            }
         }
+    }
+}
+
+struct Replay {
+    step_seconds: f64,
+    orders: Arc<Orders>,
+}
+
+impl Policy for Replay {
+    fn period_seconds(&self) -> f64 {
+        self.step_seconds
+    }
+
+    fn decide(&mut self, signals: &Signals<'_>) -> u32 {
+        self.orders.at(signals.now_seconds)
     }
 }
 
@@ -108,7 +156,7 @@ pub fn chosen(names: &[String], ours: &[Own]) -> Result<Vec<Choice>, UnknownPoli
     let known = all(ours);
     let mut chosen: Vec<Choice> = Vec::new();
     for name in names {
-        let found: Vec<Choice> = known.iter().filter(|p| name == "all" || p.name() == name).copied().collect();
+        let found: Vec<Choice> = known.iter().filter(|p| name == "all" || p.name() == name).cloned().collect();
         if found.is_empty() {
             let mut names = known.iter().map(Choice::name);
             let begins = names.clone().find(|known| known.starts_with(name.as_str()));

@@ -1,6 +1,6 @@
 //! Rows at level events: every request of two days, by policies that learned in the fluid before.
 
-use autoscaler_sim::events::{self, EventRun, Settings};
+use autoscaler_sim::events::{self, EngineKind, EventRun, Settings};
 use autoscaler_sim::fluid::Scenario;
 use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Signals, Stretch, optimum};
 
@@ -244,9 +244,14 @@ fn simulate(
         initial_replicas: first.clamp(least, most),
         startup: ground.experiment.startup,
         faults: ground.experiment.faults.clone(),
+        engine: if ground.experiment.prefix_cache {
+            EngineKind::Stepping { prefix_cache: true }
+        } else {
+            EngineKind::Leaping
+        },
         ..Settings::new(&ground.task, (window.from_seconds - LEAD_SECONDS).max(0.0), window.to_seconds)
     };
-    Ok(events::simulate(&ground.source, policy, &ground.task, &settings)?)
+    Ok(events::simulate(ground.source, policy, &ground.task, &settings)?)
 }
 
 /// Engine-seconds of the optimum: of the schedules `max over [t, t + L] of ceil(margin · demand)` the one with the smallest

@@ -90,6 +90,8 @@ pub struct Experiment {
     pub window: Option<Stretch>,
     /// What goes wrong.
     pub faults: Faults,
+    /// Whether engines keep a prefix cache, at level events; slower to simulate.
+    pub prefix_cache: bool,
     /// Threads to work with.
     pub threads: NonZeroUsize,
     /// Whether to keep every step of the first seed's runs, for plots.
@@ -154,14 +156,22 @@ pub struct Results {
     pub notes: Vec<String>,
 }
 
+/// A trace at its factor with the demand of each seed: the slow part, the same for all experiments with the same engine,
+/// mean demand and seeds.
+#[derive(Debug)]
+pub struct Prepared {
+    source: ScaledTrace,
+    demands: Vec<Demand>,
+}
+
 /// All that a run needs beside its policy.
 pub(crate) struct Ground<'a> {
     pub(crate) experiment: &'a Experiment,
     pub(crate) name: &'a str,
-    pub(crate) source: ScaledTrace,
+    pub(crate) source: &'a ScaledTrace,
     pub(crate) task: Task,
     /// One for each seed.
-    pub(crate) demands: Vec<Demand>,
+    pub(crate) demands: &'a [Demand],
     pub(crate) train_seconds: f64,
     /// What is scored: all after training, or the window.
     pub(crate) scored: Stretch,
@@ -222,8 +232,23 @@ pub fn run(
     policies: &[Choice],
     progress: &Progress,
 ) -> Result<Results, LabError> {
+    run_prepared(experiment, trace, &prepare(experiment, trace, progress)?, policies, progress)
+}
+
+/// Runs an experiment on a trace that was prepared, by this or by another experiment with the same engine, mean demand and
+/// seeds.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_prepared(
+    experiment: &Experiment,
+    trace: &Trace,
+    prepared: &Prepared,
+    policies: &[Choice],
+    progress: &Progress,
+) -> Result<Results, LabError> {
     let mut notes = Vec::new();
-    let ground = prepare(experiment, trace, progress, &mut notes)?;
+    let ground = ground(experiment, trace, prepared, &mut notes)?;
     let scenario = Scenario::new(
         &ground.demands[0],
         &ground.task,
@@ -245,7 +270,7 @@ pub fn run(
         }
     }
     let scored = ground.final_stretch();
-    let Ground { source, task, demands, train_seconds, .. } = ground;
+    let Ground { source, task, train_seconds, .. } = ground;
     Ok(Results {
         trace: trace.name().to_owned(),
         duration_seconds: trace.duration_seconds(),
@@ -254,7 +279,7 @@ pub fn run(
         day_autocorrelation: day_autocorrelation(trace),
         is_recurring: is_recurring(trace, train_seconds),
         task,
-        demand: demands.into_iter().next().ok_or_else(|| LabError::Silent { trace: trace.name().to_owned() })?,
+        demand: prepared.demands[0].clone(),
         optimum,
         optimum_with_misses,
         scored,
@@ -268,10 +293,32 @@ fn first_seed(experiment: &Experiment) -> u64 {
     experiment.seeds.first().copied().unwrap_or(1)
 }
 
-fn prepare<'a>(
+/// Scales a trace and computes the demand of each seed.
+///
+/// # Errors
+/// If the trace has no requests, or too many at the mean demand that is asked for.
+pub fn prepare(experiment: &Experiment, trace: &Trace, progress: &Progress) -> Result<Prepared, LabError> {
+    let first = first_seed(experiment);
+    progress.stage("requests", experiment.seeds.len() + 1);
+    let scaled = scale(trace, experiment.mean_replicas, &experiment.engine, first, STEP_SECONDS)?;
+    progress.done(2);
+    let others = experiment.seeds.get(1..).unwrap_or_default();
+    let others = parallel::map(experiment.threads, others.len(), |index| {
+        let demand = Demand::from_requests(&scaled.source, others[index], STEP_SECONDS, &experiment.engine);
+        progress.done(1);
+        demand
+    });
+    let mut demands = vec![scaled.demand];
+    for demand in others {
+        demands.push(demand?);
+    }
+    Ok(Prepared { source: scaled.source, demands })
+}
+
+fn ground<'a>(
     experiment: &'a Experiment,
     trace: &'a Trace,
-    progress: &Progress,
+    prepared: &'a Prepared,
     notes: &mut Vec<String>,
 ) -> Result<Ground<'a>, LabError> {
     let duration = trace.duration_seconds();
@@ -290,30 +337,17 @@ fn prepare<'a>(
         };
         return Err(LabError::NothingToScore { what, duration_hours: duration / 3600.0, fix });
     }
-    let seeds = if experiment.seeds.is_empty() { vec![1] } else { experiment.seeds.clone() };
-    progress.stage("requests", seeds.len() + 1);
-    let scaled = scale(trace, experiment.mean_replicas, &experiment.engine, seeds[0], STEP_SECONDS)?;
-    progress.done(2);
-    let others = parallel::map(experiment.threads, seeds.len() - 1, |index| {
-        let demand = Demand::from_requests(&scaled.source, seeds[index + 1], STEP_SECONDS, &experiment.engine);
-        progress.done(1);
-        demand
-    });
-    let mut demands = vec![scaled.demand];
-    for demand in others {
-        demands.push(demand?);
-    }
-    let workload = demands[0]
-        .mean_workload(experiment.engine.cached_share)
-        .ok_or_else(|| LabError::Silent { trace: trace.name().to_owned() })?;
-    let most = (demands[0].mean_replicas() * MOST_OVER_MEAN).clamp(100.0, 1e6) as u32;
+    let demand = &prepared.demands[0];
+    let silent = || LabError::Silent { trace: trace.name().to_owned() };
+    let workload = demand.mean_workload(experiment.engine.cached_share).ok_or_else(silent)?;
+    let most = (demand.mean_replicas() * MOST_OVER_MEAN).clamp(100.0, 1e6) as u32;
     let bounds = experiment.min_replicas..=experiment.max_replicas.unwrap_or(most);
     let task = Task::new(&experiment.engine, workload, experiment.attainment, experiment.startup.mean_seconds, bounds);
     if task.capacity.concurrency == 0 {
         let (prompt_tokens, output_tokens) = (workload.prompt_tokens, workload.output_tokens);
         return Err(LabError::OutOfReach { prompt_tokens, output_tokens });
     }
-    let source = scaled.source;
+    let Prepared { source, demands } = prepared;
     Ok(Ground { experiment, name: trace.name(), source, task, demands, train_seconds, scored })
 }
 

@@ -33,6 +33,7 @@ fn experiment() -> Experiment {
         tempo: 1.0,
         window: None,
         faults: Faults::default(),
+        prefix_cache: false,
         threads: NonZeroUsize::new(2).unwrap(),
         keeps_steps: false,
     }

@@ -38,7 +38,7 @@ const MOST_SPAN: &str = "at most five years";
 const MOST_REQUESTS: f64 = 1e9;
 
 /// How a trace is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// `TIMESTAMP,ContextTokens,GeneratedTokens`: the Azure LLM inference traces.
     Azure,
@@ -61,6 +61,40 @@ impl Format {
         ("series", Self::Series),
         ("prometheus", Self::Prometheus),
     ];
+}
+
+impl Format {
+    /// The format that a file or folder seems to have, by its first line; `None` if by none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of(path: &Path) -> Result<Option<Self>, TraceError> {
+        if path.is_dir() {
+            return Ok(servegen::is_folder(path).then_some(Self::ServeGen));
+        }
+        let mut lines = lines::Lines::new(lines::open(path)?, path);
+        // What is not text is no trace.
+        let Ok(Some(line)) = lines.next_line() else { return Ok(None) };
+        Ok(match line.text {
+            "TIMESTAMP,ContextTokens,GeneratedTokens" => Some(Self::Azure),
+            "ts,value" | "t_s,rps" => Some(Self::Series),
+            text if text.starts_with('{') && text.contains("\"input_length\"") => Some(Self::Mooncake),
+            text if text.starts_with('{') && text.contains("\"status\"") => Some(Self::Prometheus),
+            _ => None,
+        })
+    }
+}
+
+/// Points of a file of values over time, `(seconds, value)`: a series (`ts,value`) or a saved range answer of a Prometheus,
+/// whose series are added up.
+///
+/// # Errors
+/// If it cannot be read or is neither.
+pub fn load_points(path: &Path) -> Result<Vec<(f64, f64)>, TraceError> {
+    match Format::of(path)? {
+        Some(Format::Prometheus) => prometheus::read_points(lines::open(path)?, path),
+        _ => series::read_points(lines::open(path)?, path),
+    }
 }
 
 /// A name that is not a format.
@@ -124,6 +158,15 @@ impl Trace {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Time of its begin as its file gives it: seconds since 1970 for a history, 0 for traces that count from their begin.
+    #[must_use]
+    pub fn origin_seconds(&self) -> f64 {
+        match self.content.as_ref() {
+            Content::Series(series) => series.origin_seconds(),
+            Content::Recorded(_) | Content::ServeGen(_) => 0.0,
+        }
     }
 
     /// Length in seconds.

@@ -20,6 +20,8 @@ const LONGEST_CELL_SECONDS: f64 = 60.0;
 /// from [`Lengths`].
 #[derive(Debug)]
 pub(crate) struct Series {
+    /// Time of the first value as it was given.
+    origin_seconds: f64,
     step_seconds: f64,
     /// Steps are made in this many cells.
     cells_per_step: usize,
@@ -61,34 +63,16 @@ impl Series {
         }
         rates.extend(points.last().map(|(_, value)| *value));
         let cells_per_step = (step_seconds / LONGEST_CELL_SECONDS).ceil().max(1.0) as usize;
-        Ok(Self { step_seconds, cells_per_step, rates, lengths })
+        Ok(Self { origin_seconds: *first, step_seconds, cells_per_step, rates, lengths })
     }
 
     /// Reads `ts,value` or `t_s,rps`.
     pub(crate) fn read(reader: impl BufRead, path: &Path, lengths: Lengths) -> Result<Self, TraceError> {
-        let mut lines = Lines::new(reader, path);
-        if let Some(line) = lines.next_line()?
-            && !matches!(line.text, "ts,value" | "t_s,rps")
-        {
-            return Err(line.refuse("the header", line.text, "`ts,value` or `t_s,rps`"));
-        }
-        let mut points: Vec<(f64, f64)> = Vec::new();
-        while let Some(line) = lines.next_line()? {
-            let [time, value] = line.columns("a time in seconds and a value, with a comma between")?;
-            let time = line.number("the time", time, "seconds since 1970 or since the start", |t: &f64| {
-                // A time in milliseconds would make the trace a thousand times as long.
-                t.is_finite() && t.abs() < 1e11
-            })?;
-            // An empty value or NaN is a step that was not recorded.
-            if !value.is_empty() && !value.eq_ignore_ascii_case("nan") {
-                let value = line.number("the value", value, "a rate, at least 0", |v: &f64| (0.0..1e12).contains(v))?;
-                if points.last().is_some_and(|(before, _)| time <= *before) {
-                    return Err(line.refuse("the time", line.text, "a time after that of the line before"));
-                }
-                points.push((time, value));
-            }
-        }
-        Self::new(&points, lengths, path)
+        Self::new(&read_points(reader, path)?, lengths, path)
+    }
+
+    pub(crate) fn origin_seconds(&self) -> f64 {
+        self.origin_seconds
     }
 
     pub(crate) fn duration_seconds(&self) -> f64 {
@@ -157,6 +141,33 @@ impl Series {
             }
         }
     }
+}
+
+/// Reads `ts,value` or `t_s,rps` as points at increasing times; steps without a value are left out.
+pub(crate) fn read_points(reader: impl BufRead, path: &Path) -> Result<Vec<(f64, f64)>, TraceError> {
+    let mut lines = Lines::new(reader, path);
+    if let Some(line) = lines.next_line()?
+        && !matches!(line.text, "ts,value" | "t_s,rps")
+    {
+        return Err(line.refuse("the header", line.text, "`ts,value` or `t_s,rps`"));
+    }
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    while let Some(line) = lines.next_line()? {
+        let [time, value] = line.columns("a time in seconds and a value, with a comma between")?;
+        let time = line.number("the time", time, "seconds since 1970 or since the start", |t: &f64| {
+            // A time in milliseconds would make the trace a thousand times as long.
+            t.is_finite() && t.abs() < 1e11
+        })?;
+        // An empty value or NaN is a step that was not recorded.
+        if !value.is_empty() && !value.eq_ignore_ascii_case("nan") {
+            let value = line.number("the value", value, "a rate, at least 0", |v: &f64| (0.0..1e12).contains(v))?;
+            if points.last().is_some_and(|(before, _)| time <= *before) {
+                return Err(line.refuse("the time", line.text, "a time after that of the line before"));
+            }
+            points.push((time, value));
+        }
+    }
+    Ok(points)
 }
 
 fn median_gap(points: &[(f64, f64)]) -> Option<f64> {

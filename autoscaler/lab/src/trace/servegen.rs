@@ -209,6 +209,11 @@ impl Law {
     }
 }
 
+/// Whether a folder has client files.
+pub(crate) fn is_folder(folder: &Path) -> bool {
+    files(folder).is_ok()
+}
+
 /// The clients' files in order of their numbers: trace, and dataset whether it exists or not.
 fn files(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, TraceError> {
     let unreadable = |source| TraceError::Read { path: folder.to_owned(), source };

@@ -1,0 +1,70 @@
+//! `autoscaler benchmark`: every trace of a folder, as tables for documentation.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use autoscaler_api::Percent;
+use autoscaler_lab::Progress;
+use autoscaler_lab::benchmark::{Benchmark, run as run_benchmark};
+use autoscaler_lab::experiment::Tuning;
+use autoscaler_lab::policies::{self, OURS};
+use autoscaler_lab::trace::Format;
+use clap::Args;
+
+use super::args::{ExperimentArgs, mean_replicas};
+use super::output::{tell, write};
+
+/// Run the whole benchmark over a folder of traces and print its tables as markdown.
+///
+/// Every file and ServeGen folder in it whose format its first line tells is a trace. Each is played at level fluid with
+/// baselines tuned in hindsight and on the first half, at every attainment; then at level events by the best of those.
+#[derive(Debug, Clone, Args)]
+pub struct BenchmarkArgs {
+    /// Folder with traces
+    #[arg(long, value_name = "FOLDER")]
+    pub traces: PathBuf,
+    /// Attainments, with commas between
+    #[arg(long, value_name = "PERCENTS", value_delimiter = ',', default_value = "99%,99.9%")]
+    pub attainments: Vec<Percent>,
+    /// Mean demand that every trace is scaled to, in replicas
+    #[arg(long, value_name = "N", default_value = "8", value_parser = mean_replicas)]
+    pub mean_replicas: f64,
+    /// Policies to compare, with commas between
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "all")]
+    pub policy: Vec<String>,
+    /// Policies besides ours that are also played request by request: the cheapest so many on target
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub finalists: usize,
+    /// Write to this file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    /// Engines and experiment; its --trace, --attainment, --level and --queue are not used.
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+}
+
+pub(super) fn run(args: &BenchmarkArgs) -> anyhow::Result<()> {
+    let mut traces = Vec::new();
+    let entries = std::fs::read_dir(&args.traces).with_context(|| format!("read {}", args.traces.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if let Some(format) = Format::of(&path)? {
+            traces.push((path, format));
+        }
+    }
+    traces.sort();
+    if traces.is_empty() {
+        bail!("{} has no trace in it", args.traces.display());
+    }
+    let benchmark = Benchmark {
+        experiment: args.experiment.experiment(Some(args.mean_replicas), Tuning::Defaults)?,
+        attainments: args.attainments.iter().map(|percent| percent.as_share()).collect(),
+        policies: policies::chosen(&args.policy, OURS)?,
+        finalists: args.finalists,
+    };
+    let lengths = args.experiment.trace.lengths()?;
+    let progress = Progress::on_terminal();
+    let text = run_benchmark(&benchmark, &traces, &lengths, &progress, &mut |line| tell(line));
+    progress.finish();
+    write(&text?, args.output_file.as_deref())
+}
