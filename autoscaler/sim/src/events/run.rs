@@ -110,7 +110,8 @@ impl<'a, E: Engine> Run<'a, E> {
             let arrival_seconds = arrivals.next_seconds();
             let timer_seconds = next_timer.min(self.queue.next_expiry_seconds());
             let now = engine_seconds.min(arrival_seconds).min(timer_seconds);
-            if now >= self.settings.to_seconds && self.is_idle() && arrival_seconds.is_infinite() {
+            // Past the end, so that what is due at the end itself, the last sample, is done.
+            if now > self.settings.to_seconds && self.is_idle() && arrival_seconds.is_infinite() {
                 break;
             }
             if engine_seconds <= now {

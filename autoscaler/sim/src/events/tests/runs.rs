@@ -241,6 +241,16 @@ fn more_replicas_mean_fewer_prefix_hits() {
 }
 
 #[test]
+fn the_record_reaches_from_the_begin_to_the_end_even_of_a_quiet_run() {
+    let task = task(1000, 100, 1);
+    for (to_seconds, samples) in [(200.0, 21), (195.0, 20)] {
+        let run = run(&Stages::steady(50.0, 1.0, 1000, 100), &task, &Settings::new(&task, 0.0, to_seconds), |_| 1);
+        assert_eq!(run.record.len(), samples);
+        assert_eq!(run.requests, run.record.iter().map(|sample| u64::from(sample.arrived)).sum::<u64>());
+    }
+}
+
+#[test]
 fn overflow_is_the_share_of_demand_above_the_ready_replicas_while_scored() {
     let task = task(1000, 100, 2);
     let settings = Settings { initial_replicas: 2, score_from_seconds: 300.0, ..Settings::new(&task, 0.0, 900.0) };
@@ -312,7 +322,6 @@ proptest! {
         let mut turn = 0;
         let run = run(&source, &task, &settings, |_| { turn += 1; orders[turn % orders.len()] });
         let arrived: u64 = run.record.iter().map(|sample| u64::from(sample.arrived)).sum();
-        // The last sample is taken at the end, before the last of the queue.
         prop_assert_eq!(run.requests, arrived);
         prop_assert_eq!(run.requests, run.met + run.missed_ttft + run.missed_inter_token + run.errors);
         prop_assert!(run.engine_seconds <= 200.0 * 5.0 * 2.0);
