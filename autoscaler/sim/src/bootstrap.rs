@@ -39,6 +39,7 @@ pub fn interval(days: &[Block], seed: u64, figure: impl Fn(&Block) -> f64) -> Op
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, and what was handed through, are exact")]
 mod tests {
     use super::*;
 

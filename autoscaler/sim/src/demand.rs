@@ -194,4 +194,5 @@ fn occupancy_kernel(steps: f64) -> Vec<f64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, and what was handed through, are exact")]
 mod tests;

@@ -73,7 +73,7 @@ impl Stretch {
 /// What a stress test does to a fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
-    /// No order succeeds that would bring the fleet above the number: the zone is out of machines.
+    /// No more than the number have a machine, the zone is out of them: later orders wait, unbilled.
     pub stock_outs: Vec<(Stretch, u32)>,
     /// Share of the attempts that begin in the stretch and fail (0 to 1), instead of the law's.
     pub failing_starts: Vec<(Stretch, f64)>,

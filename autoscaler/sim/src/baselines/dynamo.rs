@@ -177,6 +177,7 @@ impl Policy for Both {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, and what was handed through, are exact")]
 mod tests {
     use super::*;
 

@@ -18,7 +18,7 @@ const CLASS_WIDTH: f64 = 0.0198;
 const LEAST_LOAD: f64 = 0.25;
 
 pub(super) const KNOBS: &[Knob] = &[
-    Knob { name: "quantile", unit: "", shipped: 0.99, tried: &[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.9995] },
+    Knob { name: "quantile", unit: "", shipped: 0.99, tried: &[0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.998] },
     Knob { name: "hold", unit: " s", shipped: 300.0, tried: &[0.0, 120.0, 300.0, 600.0, 1200.0, 3600.0] },
 ];
 
@@ -65,10 +65,10 @@ impl HeadroomConformal {
         let class = ((ratio.ln() / CLASS_WIDTH) as usize).min(CLASSES - 1);
         self.classes.push_back(class);
         self.counts[class] += 1;
-        if self.classes.len() > self.kept_steps {
-            if let Some(oldest) = self.classes.pop_front() {
-                self.counts[oldest] -= 1;
-            }
+        if self.classes.len() > self.kept_steps
+            && let Some(oldest) = self.classes.pop_front()
+        {
+            self.counts[oldest] -= 1;
         }
     }
 
@@ -80,7 +80,7 @@ impl HeadroomConformal {
             seen >= wanted && seen > 0.0
         });
         // Nothing learnt yet: as reactive ships.
-        class.map_or(1.3, |class| ((class + 1) as f64 * CLASS_WIDTH).exp())
+        class.map_or(1.3, |class| ((class as f64 + 0.5) * CLASS_WIDTH).exp())
     }
 }
 

@@ -15,9 +15,9 @@ const QUANTILE: f64 = 0.75;
 const MARGIN_SECONDS: f64 = 60.0;
 
 pub(super) const KNOBS: &[Knob] = &[
-    Knob { name: "headroom", unit: "", shipped: 1.2, tried: &[1.0, 1.2, 1.5, 2.0] },
-    Knob { name: "hold", unit: " s", shipped: 300.0, tried: &[0.0, 300.0, 1200.0] },
-    Knob { name: "floor", unit: "", shipped: 1.0, tried: &[0.8, 1.0, 1.2, 1.5] },
+    Knob { name: "headroom", unit: "", shipped: 1.2, tried: &[1.0, 1.3, 2.0, 4.0] },
+    Knob { name: "hold", unit: " s", shipped: 300.0, tried: &[0.0, 600.0, 3600.0] },
+    Knob { name: "floor", unit: "", shipped: 1.0, tried: &[0.8, 1.0, 1.3, 1.8] },
 ];
 
 pub(super) fn build(task: &Task, demand: &Demand, knobs: &[f64]) -> Box<dyn Policy> {

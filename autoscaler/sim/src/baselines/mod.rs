@@ -85,4 +85,5 @@ pub fn named(name: &str) -> Option<&'static Baseline> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, and what was handed through, are exact")]
 mod tests;

@@ -18,7 +18,7 @@ pub(super) const KNOBS: &[Knob] = &[
 ];
 
 pub(super) fn build(task: &Task, _demand: &Demand, knobs: &[f64]) -> Box<dyn Policy> {
-    let batch = f64::from(task.limits.max_batched_tokens).min(task.workload.prompt_tokens);
+    let batch = f64::from(task.limits.max_batched_tokens);
     Box::new(TokenAware {
         budget_seconds: knobs[0],
         kv_target: knobs[1],

@@ -7,8 +7,6 @@ use crate::{Faults, Replica, Starter};
 pub(super) struct Change {
     /// Replicas ordered.
     pub(super) starts: u32,
-    /// Attempts of theirs that will fail.
-    pub(super) failed_starts: u32,
     /// Replicas released.
     pub(super) releases: u32,
     /// Those of them that never were Ready.
@@ -24,6 +22,8 @@ pub(super) struct Fleet {
     ready: u32,
     next_ready: f64,
     next_id: u64,
+    /// Orders that no machine was found for: the newest.
+    without_machine: u32,
     starter: Starter,
 }
 
@@ -37,6 +37,7 @@ impl Fleet {
             ready: first,
             next_ready: f64::INFINITY,
             next_id: u64::from(first),
+            without_machine: 0,
             starter,
         }
     }
@@ -47,6 +48,11 @@ impl Fleet {
 
     pub(super) fn len(&self) -> u32 {
         self.replicas.len() as u32
+    }
+
+    /// Those that have a machine.
+    pub(super) fn billed(&self) -> u32 {
+        self.len() - self.without_machine
     }
 
     /// Those Ready at the start of the step.
@@ -87,33 +93,38 @@ impl Fleet {
         ready
     }
 
-    /// Orders or releases until there are `wanted`, as far as the stock goes.
-    pub(super) fn scale_to(&mut self, wanted: u32, now: f64, faults: &Faults) -> Change {
+    /// Orders or releases until there are `wanted`. Orders start when they are given a machine.
+    pub(super) fn scale_to(&mut self, wanted: u32, now: f64) -> Change {
         let present = self.len();
         let mut change = Change::default();
-        if wanted > present {
-            for _ in present..wanted.min(faults.stock(now).max(present)) {
-                change.starts += 1;
-                change.failed_starts += self.order(now, faults);
-            }
-        } else {
-            for _ in wanted..present {
-                change.releases += 1;
-                change.starts_wasted += u32::from(!self.release());
-            }
+        for _ in present..wanted {
+            self.replicas.push(Replica { id: self.next_id, ordered_seconds: now, ready_seconds: None });
+            self.ready_at.push(f64::INFINITY);
+            self.next_id += 1;
+            self.without_machine += 1;
+            change.starts += 1;
+        }
+        for _ in wanted..present {
+            change.releases += 1;
+            change.starts_wasted += u32::from(!self.release());
         }
         change
     }
 
-    fn order(&mut self, now: f64, faults: &Faults) -> u32 {
-        let start = self.starter.order(now, faults);
-        self.replicas.push(Replica { id: self.next_id, ordered_seconds: now, ready_seconds: None });
-        self.ready_at.push(start.ready_seconds);
-        self.next_ready = self.next_ready.min(start.ready_seconds);
-        self.next_id += 1;
+    /// Starts orders, the oldest first, as far as the stock of machines goes; returns how many attempts will fail.
+    pub(super) fn give_machines(&mut self, now: f64, faults: &Faults) -> u32 {
+        let mut failures = 0;
+        while self.without_machine > 0 && self.billed() < faults.stock(now) {
+            let start = self.starter.order(now, faults);
+            let oldest = self.replicas.len() - self.without_machine as usize;
+            self.ready_at[oldest] = start.ready_seconds;
+            self.next_ready = self.next_ready.min(start.ready_seconds);
+            self.without_machine -= 1;
+            failures += start.failures;
+        }
         // Ready at once when the start-up takes no time at all.
         self.promote(now);
-        start.failures
+        failures
     }
 
     /// Releases one as a Deployment does: not-Ready ones first, the newest of those. Returns whether it was Ready.
@@ -127,6 +138,8 @@ impl Fleet {
             Some(index) => {
                 self.replicas.remove(index);
                 self.ready_at.remove(index);
+                // Orders without a machine are the newest.
+                self.without_machine = self.without_machine.saturating_sub(1);
                 false
             }
             None => {
@@ -140,6 +153,7 @@ impl Fleet {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, and what was handed through, are exact")]
 mod tests {
     use super::*;
     use crate::StartupLaw;
@@ -148,10 +162,15 @@ mod tests {
         Fleet::new(first, Starter::new(StartupLaw::fixed(startup_seconds), 0).unwrap())
     }
 
+    fn order(fleet: &mut Fleet, wanted: u32, now: f64) {
+        fleet.scale_to(wanted, now);
+        fleet.give_machines(now, &Faults::default());
+    }
+
     #[test]
     fn an_order_serves_after_its_start_up_and_not_before() {
-        let (mut fleet, faults) = (fleet(1, 25.0), Faults::default());
-        fleet.scale_to(3, 10.0, &faults);
+        let mut fleet = fleet(1, 25.0);
+        order(&mut fleet, 3, 10.0);
         assert_eq!((fleet.len(), fleet.ready()), (3, 1));
         fleet.promote(30.0);
         assert_eq!(fleet.ready_within(20.0, 10.0), 1.0);
@@ -163,24 +182,39 @@ mod tests {
 
     #[test]
     fn replicas_that_start_are_released_first_and_the_newest_of_them() {
-        let (mut fleet, faults) = (fleet(2, 60.0), Faults::default());
-        fleet.scale_to(3, 0.0, &faults);
-        fleet.scale_to(4, 10.0, &faults);
-        let change = fleet.scale_to(3, 20.0, &faults);
+        let mut fleet = fleet(2, 60.0);
+        order(&mut fleet, 3, 0.0);
+        order(&mut fleet, 4, 10.0);
+        let change = fleet.scale_to(3, 20.0);
         assert_eq!((change.releases, change.starts_wasted), (1, 1));
         assert_eq!(fleet.replicas()[2].ordered_seconds, 0.0);
-        let change = fleet.scale_to(1, 20.0, &faults);
+        let change = fleet.scale_to(1, 20.0);
         assert_eq!((change.releases, change.starts_wasted), (2, 1));
         assert_eq!((fleet.len(), fleet.ready()), (1, 1));
     }
 
     #[test]
-    fn no_order_succeeds_above_the_stock_and_nothing_is_taken_away() {
+    fn orders_above_the_stock_wait_unbilled_until_there_are_machines() {
         let when = crate::Stretch { from_seconds: 0.0, to_seconds: 100.0 };
         let faults = Faults { stock_outs: vec![(when, 4)], ..Faults::default() };
         let mut fleet = fleet(2, 60.0);
-        assert_eq!(fleet.scale_to(9, 0.0, &faults).starts, 2);
-        assert_eq!(fleet.scale_to(9, 50.0, &faults).starts, 0);
-        assert_eq!(fleet.scale_to(9, 100.0, &faults).starts, 5);
+        fleet.scale_to(9, 0.0);
+        fleet.give_machines(0.0, &faults);
+        assert_eq!((fleet.len(), fleet.billed(), fleet.ready()), (9, 4, 2));
+        fleet.scale_to(8, 50.0);
+        fleet.give_machines(50.0, &faults);
+        assert_eq!((fleet.len(), fleet.billed()), (8, 4), "one that waits is released first");
+        fleet.promote(100.0);
+        fleet.give_machines(100.0, &faults);
+        assert_eq!((fleet.billed(), fleet.ready()), (8, 4));
+        fleet.promote(160.0);
+        assert_eq!(fleet.ready(), 8);
+    }
+
+    #[test]
+    fn a_start_that_takes_no_time_serves_at_once() {
+        let mut fleet = fleet(1, 0.0);
+        order(&mut fleet, 5, 10.0);
+        assert_eq!((fleet.ready(), fleet.ready_within(10.0, 10.0)), (5, 5.0));
     }
 }

@@ -27,6 +27,9 @@ use crate::{Level, Outcome, Policy};
 /// Length of the blocks that a run is scored by, in seconds.
 pub const BLOCK_SECONDS: f64 = 3600.0;
 
+/// Wait in the router's queue that ends in an error, in seconds: the router's default.
+pub const QUEUE_DEADLINE_SECONDS: f64 = 30.0;
+
 /// How a trace is played.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FluidSettings {
@@ -40,6 +43,8 @@ pub struct FluidSettings {
     pub seed: u64,
     /// What goes wrong.
     pub faults: Faults,
+    /// Requests that have waited in the queue for so long end with an error, in seconds; infinite: none does.
+    pub queue_deadline_seconds: f64,
     /// Ready replicas at the start of the trace; `None`: the mean demand, rounded up.
     pub first_replicas: Option<u32>,
     /// Whether to keep the series of every step, for plots.
@@ -56,6 +61,7 @@ impl FluidSettings {
             scored: None,
             seed: 0,
             faults: Faults { stock_outs: Vec::new(), failing_starts: Vec::new(), scrape_losses: Vec::new() },
+            queue_deadline_seconds: QUEUE_DEADLINE_SECONDS,
             first_replicas: None,
             keep_steps: false,
         }
@@ -84,6 +90,8 @@ impl<'a> Scenario<'a> {
     /// Checks the settings and computes the optimum, at the mean start-up time and within the bounds of the task.
     pub fn new(demand: &'a Demand, task: &'a Task, settings: FluidSettings) -> Result<Self, SettingError> {
         settings.startup.validate()?;
+        let deadline = settings.queue_deadline_seconds;
+        SettingError::check(deadline > 0.0, "queue deadline", deadline, "a number of seconds above 0, or infinite")?;
         let (least, most) = (task.min_replicas, task.max_replicas);
         SettingError::check(least <= most, "min replicas", f64::from(least), "at most the max replicas")?;
         let rate = task.capacity.requests_per_second;
@@ -135,7 +143,8 @@ impl<'a> Scenario<'a> {
         // `new` has validated the law, the only thing that can be refused here.
         let Ok(starter) = Starter::new(self.settings.startup, self.settings.seed) else { return Run::default() };
         let mut fleet = Fleet::new(first.clamp(task.min_replicas, task.max_replicas), starter);
-        let mut queue = Queue::new(self.settings.discipline, task, self.replica_seconds_per_request);
+        let (discipline, deadline) = (self.settings.discipline, self.settings.queue_deadline_seconds);
+        let mut queue = Queue::new(discipline, task, self.replica_seconds_per_request, deadline, dt);
         let mut gauges = Gauges::new(task, self.replica_seconds_per_request);
         let mut record = Recorder::new(self.scored_steps(), steps, dt, self.settings.keep_steps);
         let period = Some(policy.period_seconds()).filter(|period| *period > dt).unwrap_or(dt);
@@ -147,15 +156,16 @@ impl<'a> Scenario<'a> {
             if now >= next_decision - 1e-6 {
                 let signals = gauges.read(now, now - last_decision, &fleet, !faults.is_scrape_lost(now));
                 let wanted = policy.decide(&signals).clamp(task.min_replicas, task.max_replicas);
-                let change = fleet.scale_to(wanted, now, faults);
+                let change = fleet.scale_to(wanted, now);
                 record.take_change(step, now, change);
                 last_decision = now;
                 next_decision += period;
             }
+            record.take_failures(step, fleet.give_machines(now, faults));
             let ready = fleet.ready_within(now, dt);
             let served = queue.serve(demand.replicas[step], demand.arrivals[step], ready, dt);
             gauges.advance(demand, step, ready, &served);
-            record.take_step(step, fleet.len(), self.optimum[step], demand, ready, &served);
+            record.take_step(step, fleet.billed(), self.optimum[step], demand, ready, &served);
         }
         record.finish(task.capacity.ttft_seconds, policy.coverage())
     }
@@ -191,4 +201,5 @@ impl<'a> Scenario<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, and what was handed through, are exact")]
 mod tests;

@@ -33,24 +33,68 @@ pub(super) struct Queue {
     backlog: f64,
     /// That of requests which can still make it; under `Fifo` not used.
     in_time: f64,
+    recent: RecentWork,
+}
+
+/// Work that arrived within the deadline of the queue: what waits cannot be more.
+#[derive(Debug)]
+struct RecentWork {
+    /// A ring of the last steps; empty without a deadline.
+    steps: Vec<f64>,
+    newest: usize,
+    sum: f64,
+}
+
+impl RecentWork {
+    fn new(deadline_seconds: f64, step_seconds: f64) -> Self {
+        let steps = (deadline_seconds / step_seconds).ceil();
+        // A deadline of more steps than any trace has is none.
+        let steps = if steps.is_finite() && steps < 1e6 { steps.max(1.0) as usize } else { 0 };
+        Self { steps: vec![0.0; steps], newest: 0, sum: 0.0 }
+    }
+
+    /// Takes the work of a step in; returns the most that can wait.
+    fn push(&mut self, work: f64) -> f64 {
+        if self.steps.is_empty() {
+            return f64::INFINITY;
+        }
+        self.newest = if self.newest + 1 < self.steps.len() { self.newest + 1 } else { 0 };
+        self.sum += work - self.steps[self.newest];
+        self.steps[self.newest] = work;
+        self.sum.max(0.0)
+    }
 }
 
 impl Queue {
-    pub(super) fn new(discipline: Discipline, task: &Task, replica_seconds_per_request: f64) -> Self {
-        let slack_seconds = (task.objective.ttft_seconds - task.capacity.ttft_seconds).max(0.0);
-        let startup_seconds = task.startup_seconds;
-        Self { discipline, slack_seconds, startup_seconds, replica_seconds_per_request, backlog: 0.0, in_time: 0.0 }
+    /// Requests that have waited for `deadline_seconds` end with an error.
+    pub(super) fn new(
+        discipline: Discipline,
+        task: &Task,
+        replica_seconds_per_request: f64,
+        deadline_seconds: f64,
+        step_seconds: f64,
+    ) -> Self {
+        Self {
+            discipline,
+            slack_seconds: (task.objective.ttft_seconds - task.capacity.ttft_seconds).max(0.0),
+            startup_seconds: task.startup_seconds,
+            replica_seconds_per_request,
+            backlog: 0.0,
+            in_time: 0.0,
+            recent: RecentWork::new(deadline_seconds, step_seconds),
+        }
     }
 
     /// Serves one step: `demand` replicas' worth of work arrives, `ready` replicas work.
     pub(super) fn serve(&mut self, demand: f64, arrivals: f64, ready: f64, step_seconds: f64) -> Served {
         let growth = (demand - ready) * step_seconds;
+        let most = self.recent.push(demand * step_seconds);
         if growth <= 0.0 && self.backlog <= 0.0 {
             return Served { work: demand * step_seconds, ..Served::default() };
         }
         let (before, raw) = (self.backlog, self.backlog + growth);
-        self.backlog = raw.max(0.0);
-        let work = before + demand * step_seconds - self.backlog;
+        self.backlog = raw.clamp(0.0, most);
+        let work = before + demand * step_seconds - raw.max(0.0);
         let bearable = self.slack_seconds * ready;
         let wait = self.wait_seconds((before + self.backlog) / 2.0, ready);
         let (missed, late_share, in_time_wait) = match self.discipline {
@@ -103,6 +147,7 @@ fn share_above(from: f64, to: f64, level: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, and what was handed through, are exact")]
 mod tests {
     use super::*;
     use crate::policy::tests::task;
@@ -112,7 +157,7 @@ mod tests {
         let mut task = task();
         task.objective.ttft_seconds = 3.0;
         task.capacity.ttft_seconds = 1.0;
-        Queue::new(discipline, &task, 0.5)
+        Queue::new(discipline, &task, 0.5, f64::INFINITY, 10.0)
     }
 
     #[test]
@@ -145,6 +190,14 @@ mod tests {
         let served = queue.serve(1.0, 20.0, 0.0, 10.0);
         assert_eq!((served.missed, served.work), (20.0, 0.0));
         assert!(served.late_wait_seconds > task().startup_seconds);
+    }
+
+    #[test]
+    fn no_more_waits_than_arrived_within_the_deadline() {
+        let mut queue = Queue::new(Discipline::Fifo, &task(), 0.5, 30.0, 10.0);
+        let waits: Vec<f64> = (0..6).map(|_| queue.serve(4.0, 80.0, 1.0, 10.0).backlog).collect();
+        assert_eq!(waits, [30.0, 60.0, 90.0, 120.0, 120.0, 120.0]);
+        assert_eq!(queue.serve(0.0, 0.0, 1.0, 10.0).backlog, 80.0, "of two steps");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Block {
 /// Series of every step, for plots.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Steps {
-    /// Replicas that exist and are billed.
+    /// Replicas that are billed: they exist and have a machine.
     pub replicas: Vec<u32>,
     /// Ready replicas, in the mean over the step.
     pub ready: Vec<f64>,
@@ -203,8 +203,15 @@ impl Recorder {
         let Some(block) = self.block(step) else { return };
         block.starts += u64::from(change.starts);
         block.starts_wasted += u64::from(change.starts_wasted);
-        block.failed_starts += u64::from(change.failed_starts);
         self.run.reversals += u64::from(is_reversal);
+    }
+
+    pub(super) fn take_failures(&mut self, step: usize, failed_starts: u32) {
+        if failed_starts > 0
+            && let Some(block) = self.block(step)
+        {
+            block.failed_starts += u64::from(failed_starts);
+        }
     }
 
     pub(super) fn take_step(

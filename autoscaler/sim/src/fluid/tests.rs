@@ -109,6 +109,7 @@ fn what_is_shown_adds_up() {
     let (demand, task) = (demand_of(&wave(500)), task());
     let mut settings = settings(Discipline::Fifo);
     settings.first_replicas = Some(6);
+    settings.queue_deadline_seconds = f64::INFINITY;
     let scenario = Scenario::new(&demand, &task, settings).unwrap();
     let mut most_running = 0.0f64;
     let mut ends_waiting = 0.0;
