@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use router_core::{EngineKey, Failure, Lookup, ModelField, scan};
+use router_core::{EngineKey, Failure, Lookup, ModelField, Place, scan};
 use tokio::time::Instant;
 
 use crate::headers::strip_hop_by_hop;
@@ -44,8 +44,8 @@ pub struct Admitted {
     pub body: Bytes,
     /// The model it is for.
     pub model: Arc<ModelLive>,
-    /// Its place in the order of admission.
-    pub sequence: u64,
+    /// Its place in the order of arrival.
+    pub place: Place,
     /// When it came.
     pub started: Instant,
     /// Time spent waiting for an engine so far.
@@ -150,6 +150,7 @@ pub async fn admit(shared: &Arc<Shared>, request: Request<Incoming>, random: u64
             id
         }
     };
+    let place = model.queue.place(started, shared.next_sequence());
     Ok(Admitted {
         method: head.method,
         uri: origin_form(head.uri),
@@ -157,7 +158,7 @@ pub async fn admit(shared: &Arc<Shared>, request: Request<Incoming>, random: u64
         request_id,
         body,
         model,
-        sequence: shared.next_sequence(),
+        place,
         started,
         waited: Duration::ZERO,
         tried: Vec::new(),

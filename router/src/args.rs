@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use process::args::ProcessArgs;
 use process::config::Duration as HumanDuration;
 
-use crate::config::{EnginesConfig, FileConfig, KubernetesConfig};
+use crate::config::{EnginesConfig, FileConfig, KubernetesConfig, MaxInFlight, QueueDiscipline};
 
 /// OpenAI-compatible reverse proxy over LLM engines.
 ///
@@ -55,12 +55,15 @@ pub struct Args {
         help_heading = "Engines"
     )]
     pub engines_release: Option<String>,
-    /// Most requests that this router sends to one engine at a time [default: no limit]
-    #[arg(long, value_name = "NUMBER", env = "ROUTER_MAX_IN_FLIGHT_PER_ENGINE", help_heading = "Limits")]
-    pub max_in_flight_per_engine: Option<NonZeroU32>,
+    /// Most requests that this router sends to one engine at a time; auto: learned from its metrics [default: no limit]
+    #[arg(long, value_name = "NUMBER|auto", env = "ROUTER_MAX_IN_FLIGHT_PER_ENGINE", help_heading = "Limits")]
+    pub max_in_flight_per_engine: Option<MaxInFlight>,
     /// Largest request body in bytes [default: 67108864]
     #[arg(long, value_name = "BYTES", env = "ROUTER_MAX_BODY_BYTES", help_heading = "Limits")]
     pub max_body_bytes: Option<u64>,
+    /// Who is next in the queue [default: deadline]
+    #[arg(long, value_name = "ORDER", env = "ROUTER_QUEUE_DISCIPLINE", help_heading = "Limits")]
+    pub queue_discipline: Option<QueueDiscipline>,
     /// Longest wait for an engine [default: 30s]
     #[arg(long, value_name = "DURATION", env = "ROUTER_QUEUE_DEADLINE", help_heading = "Limits")]
     pub queue_deadline: Option<HumanDuration>,
@@ -104,6 +107,7 @@ impl Args {
         file.workers = self.workers.or(file.workers);
         file.max_in_flight_per_engine = self.max_in_flight_per_engine.or(file.max_in_flight_per_engine);
         file.max_body_bytes = self.max_body_bytes.or(file.max_body_bytes);
+        file.queue.discipline = self.queue_discipline.or(file.queue.discipline);
         file.queue.deadline = self.queue_deadline.or(file.queue.deadline);
         file.retry.max_attempts = self.max_attempts.or(file.retry.max_attempts);
         let process = &self.process;
@@ -135,6 +139,11 @@ mod tests {
     fn a_bad_flag_value_names_the_flag_and_what_is_wanted() {
         let message = Args::try_parse_from(["router", "--queue-deadline", "5"]).expect_err("no unit").to_string();
         assert!(message.contains("--queue-deadline") && message.contains("250ms"), "{message}");
+        let message =
+            Args::try_parse_from(["router", "--max-in-flight-per-engine", "0"]).expect_err("zero").to_string();
+        assert!(message.contains("above 0, or auto"), "{message}");
+        let message = Args::try_parse_from(["router", "--queue-discipline", "lifo"]).expect_err("unknown").to_string();
+        assert!(message.contains("deadline, fifo"), "{message}");
         let message = Args::try_parse_from(["router", "--engines-release", "x"]).expect_err("alone").to_string();
         assert!(message.contains("--kubernetes"), "{message}");
     }

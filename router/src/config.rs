@@ -11,15 +11,21 @@ use std::time::Duration;
 
 use process::args::{ProcessConfig, ProcessSettings};
 use process::config::Duration as HumanDuration;
+use router_core::Discipline;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::max_in_flight::{MaxInFlight, MaxInFlightError};
 use crate::engine_url::{EngineUrl, EngineUrlError};
+
+mod max_in_flight;
 
 /// Port of the data address unless it is configured.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8000);
 /// Default cap on request bodies: a few images in base64 fit, a file sent by mistake does not.
 pub const DEFAULT_MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
+/// Default order of the queue: the same as `fifo` for models without an objective.
+pub const DEFAULT_QUEUE_DISCIPLINE: QueueDiscipline = QueueDiscipline::Deadline;
 /// Default time a request waits for an engine: what people wait for a first answer, and long enough for a fast cold start.
 pub const DEFAULT_QUEUE_DEADLINE: Duration = Duration::from_secs(30);
 /// Default number of requests that wait per model: 30 s of about 130 a second.
@@ -49,9 +55,11 @@ pub struct FileConfig {
     /// Largest request body in bytes, default 64 MiB; larger ones are answered 413. Reloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<u64>,
-    /// Most requests that this router sends to one engine at a time; default none, since vLLM queues itself. Reloaded.
+    /// Most requests that this router sends to one engine at a time, the others wait here: a number, or `auto` for as many
+    /// as the engine runs at once, learned from its `/metrics` each second. Default none: vLLM queues itself, first come
+    /// first served. Reloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_in_flight_per_engine: Option<NonZeroU32>,
+    pub max_in_flight_per_engine: Option<MaxInFlight>,
     /// Requests that wait for an engine. Reloaded.
     pub queue: QueueConfig,
     /// Attempts on other engines before the first byte of an answer. Reloaded.
@@ -95,6 +103,9 @@ pub struct KubernetesConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct QueueConfig {
+    /// Who is next, default `deadline`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discipline: Option<QueueDiscipline>,
     /// Longest wait, default `30s`; then 503.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<HumanDuration>,
@@ -104,6 +115,25 @@ pub struct QueueConfig {
     /// Most bytes of bodies waiting, all models together, default 256 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
+}
+
+/// Which of the waiting requests gets the next place in an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueDiscipline {
+    /// The oldest that can still meet the model's objective; if there is none, the oldest.
+    Deadline,
+    /// The oldest.
+    Fifo,
+}
+
+impl From<QueueDiscipline> for Discipline {
+    fn from(configured: QueueDiscipline) -> Self {
+        match configured {
+            QueueDiscipline::Deadline => Self::Deadline,
+            QueueDiscipline::Fifo => Self::Fifo,
+        }
+    }
 }
 
 /// Attempts before the first byte of an answer.
@@ -162,7 +192,9 @@ pub struct Tunables {
     /// Largest request body.
     pub max_body_bytes: u64,
     /// Most requests of this router per engine.
-    pub max_in_flight_per_engine: Option<u32>,
+    pub max_in_flight_per_engine: Option<MaxInFlight>,
+    /// Who is next in the queue.
+    pub queue_discipline: Discipline,
     /// Longest wait for an engine.
     pub queue_deadline: Duration,
     /// Most requests waiting per model.
@@ -252,7 +284,8 @@ impl FileConfig {
         }
         Ok(Tunables {
             max_body_bytes,
-            max_in_flight_per_engine: self.max_in_flight_per_engine.map(NonZeroU32::get),
+            max_in_flight_per_engine: self.max_in_flight_per_engine,
+            queue_discipline: self.queue.discipline.unwrap_or(DEFAULT_QUEUE_DISCIPLINE).into(),
             queue_deadline: positive(self.queue.deadline, DEFAULT_QUEUE_DEADLINE, "queue.deadline")?,
             queue_max_requests: self.queue.max_requests.unwrap_or(DEFAULT_QUEUE_REQUESTS),
             queue_max_bytes: self.queue.max_bytes.unwrap_or(DEFAULT_QUEUE_BYTES),
@@ -276,6 +309,7 @@ impl FileConfig {
         self.listen = Some(settings.listen);
         self.workers = Some(settings.workers);
         self.max_body_bytes = Some(tunables.max_body_bytes);
+        self.queue.discipline.get_or_insert(DEFAULT_QUEUE_DISCIPLINE);
         self.queue.deadline = Some(HumanDuration(tunables.queue_deadline));
         self.queue.max_requests = Some(tunables.queue_max_requests);
         self.queue.max_bytes = Some(tunables.queue_max_bytes);

@@ -4,11 +4,13 @@
 //! source (static, file, pods) ──list──▶ roster ──Snapshot──▶ requests
 //!      names (/v1/models of each) ─────▶   │
 //!      probe (/health of those taken out) ─┘ wakes waiting requests
+//!      room (/metrics, if asked for) ─▶ limit per engine
 //! ```
 
 pub mod fetch;
 pub mod names;
 pub mod probe;
+pub mod room;
 pub mod roster;
 pub mod snapshot;
 pub mod source;
@@ -21,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 pub use self::probe::probe;
+pub use self::room::watch as watch_room;
 pub use self::snapshot::Snapshot;
 pub use self::source::{Listed, follow};
 

@@ -2,11 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::HeaderValue;
-use router_core::{EngineKey, Failure, Load, Pressure, ejects};
+use router_core::{EngineKey, EngineQueue, Failure, Load, Pressure, Room, ejects};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::config::MaxInFlight;
 use crate::engine_url::EngineUrl;
 use crate::metrics::{ModelMetrics, PairMetrics};
 use crate::pool::Pool;
@@ -15,6 +18,8 @@ use crate::shared::Shared;
 
 /// An engine that drains answers `/health` as if it did not: it is asked again this much later, in milliseconds.
 const DRAINING_PAUSE_MS: u64 = 1_000;
+/// No limit was learned from its metrics.
+const NO_LIMIT: u32 = u32::MAX;
 
 /// One engine from its first appearance until it is gone and idle.
 #[derive(Debug)]
@@ -36,6 +41,9 @@ pub struct EngineLive {
     ejected: AtomicBool,
     pressed: AtomicBool,
     pressure: Mutex<Option<Pressure>>,
+    // What its metrics taught: touched by looks at them only, requests read the number beside it.
+    room: Mutex<Option<(Room, Instant)>>,
+    room_limit: AtomicU32,
 }
 
 impl EngineLive {
@@ -54,6 +62,8 @@ impl EngineLive {
             ejected: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
             pressure: Mutex::new(None),
+            room: Mutex::new(None),
+            room_limit: AtomicU32::new(NO_LIMIT),
         }
     }
 
@@ -67,8 +77,13 @@ impl EngineLive {
         self.ejected.load(Ordering::Relaxed)
     }
 
-    /// Its load at `now_ms`, with `cap` as the configured limit.
-    pub fn load(&self, cap: Option<u32>, now_ms: u64) -> Load {
+    /// Its load at `now_ms`, with `max` as configured.
+    pub fn load(&self, max: Option<MaxInFlight>, now_ms: u64) -> Load {
+        let cap = match max {
+            None => None,
+            Some(MaxInFlight::Fixed(number)) => Some(number.get()),
+            Some(MaxInFlight::Auto) => self.room(),
+        };
         let limit = match self.learned_limit(now_ms) {
             Some(learned) => Some(cap.map_or(learned, |cap| cap.min(learned))),
             None => cap,
@@ -87,6 +102,34 @@ impl EngineLive {
             self.pressed.store(false, Ordering::Relaxed);
         }
         limit
+    }
+
+    /// Most requests of this router that it runs at once, as its metrics taught; `None` if they were not read or it was
+    /// never seen full.
+    pub fn room(&self) -> Option<u32> {
+        Some(self.room_limit.load(Ordering::Relaxed)).filter(|limit| *limit != NO_LIMIT)
+    }
+
+    /// Its metrics showed this queue at `now`.
+    pub fn saw_queue(&self, seen: EngineQueue, now: Instant) {
+        let mut known = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = known.map_or_else(Room::default, |(room, _)| room).after(seen);
+        *known = Some((room, now));
+        self.room_limit.store(room.limit(seen).unwrap_or(NO_LIMIT), Ordering::Relaxed);
+    }
+
+    /// Its metrics show no queue: it may be another engine now.
+    pub fn forget_queue(&self) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.room_limit.store(NO_LIMIT, Ordering::Relaxed);
+    }
+
+    /// Its metrics could not be read at `now`; what they taught is good for `time` after they could.
+    pub fn forget_queue_after(&self, time: Duration, now: Instant) {
+        let last = self.room.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, last)| last);
+        if last.is_some_and(|last| now.saturating_duration_since(last) >= time) {
+            self.forget_queue();
+        }
     }
 
     /// It refused a request, which is still counted in flight.

@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::queue::QueueMetrics;
+
 /// Label value for requests whose model nobody serves: names from outside must not make series.
 pub const OTHER: &str = "other";
 
@@ -77,6 +79,8 @@ type Histograms<L> = Family<L, Histogram, Buckets>;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     queue_depth: Family<ModelLabel, Gauge>,
+    queue_late: Family<ModelLabel, Gauge>,
+    queue_overtakes: Family<ModelLabel, Counter>,
     in_flight: Family<PairLabel, Gauge>,
     received: Family<ModelLabel, Counter>,
     answered: Family<CodeLabel, Counter>,
@@ -102,8 +106,8 @@ pub struct Metrics {
 pub struct ModelMetrics {
     /// Requests admitted.
     pub received: Counter,
-    /// Requests waiting for an engine.
-    pub queue_depth: Gauge,
+    /// What its queue shows.
+    pub queue: QueueMetrics,
     /// Time spent waiting, 0 for those that did not wait.
     pub queue_wait: Histogram,
     /// Clients that left before the end of their answer.
@@ -130,6 +134,8 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             queue_depth: Family::default(),
+            queue_late: Family::default(),
+            queue_overtakes: Family::default(),
             in_flight: Family::default(),
             received: Family::default(),
             answered: Family::default(),
@@ -154,6 +160,16 @@ impl Metrics {
     fn register(&self, registry: &mut Registry) {
         let r = registry;
         r.register("router_queue_depth", "Requests waiting for any engine", self.queue_depth.clone());
+        r.register(
+            "router_queue_late",
+            "Requests waiting that cannot meet the objective any more",
+            self.queue_late.clone(),
+        );
+        r.register(
+            "router_queue_overtakes",
+            "Requests that got an engine while an older one waited",
+            self.queue_overtakes.clone(),
+        );
         r.register("router_requests_in_flight", "Requests an engine holds", self.in_flight.clone());
         r.register("router_requests_received", "Requests admitted", self.received.clone());
         r.register(
@@ -216,7 +232,11 @@ impl Metrics {
         let label = ModelLabel { model_name: name.clone() };
         ModelMetrics {
             received: self.received.get_or_create_owned(&label),
-            queue_depth: self.queue_depth.get_or_create_owned(&label),
+            queue: QueueMetrics {
+                depth: self.queue_depth.get_or_create_owned(&label),
+                late: self.queue_late.get_or_create_owned(&label),
+                overtakes: self.queue_overtakes.get_or_create_owned(&label),
+            },
             queue_wait: self.queue_wait.get_or_create_owned(&label),
             disconnects: self.disconnects.get_or_create_owned(&label),
             ok: self.answered.get_or_create_owned(&CodeLabel { model_name: name.clone(), code: 200 }),

@@ -42,13 +42,21 @@ pub struct Answer {
 pub async fn proxy(worker: &Worker, admitted: &Admitted, lease: &Lease) -> Result<Start, Setback> {
     let engine = &lease.target.engine;
     let timeout = worker.shared.tunables.load().answer_timeout;
+    let sent = Instant::now();
     let result = match tokio::time::timeout(timeout, attempt(worker, admitted, engine)).await {
         Ok(result) => result,
         Err(_) => Err(Setback::Failed(Failure::Timeout)),
     };
-    let now_ms = worker.shared.now_ms(Instant::now());
+    let now = Instant::now();
+    let now_ms = worker.shared.now_ms(now);
     match &result {
-        Ok(_) => engine.answered(),
+        Ok(start) => {
+            engine.answered();
+            // Only the head of a stream comes with the first token; other answers come with the last one.
+            if start.event_stream && start.head.status == http::StatusCode::OK {
+                admitted.model.queue.first_token_after(now.saturating_duration_since(sent));
+            }
+        }
         Err(Setback::Failed(failure)) => {
             if engine.failed(*failure) {
                 tracing::warn!(

@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
-/// How often the oldest waiting request looks for an engine when nothing wakes it: what an engine's refusals taught
+/// How often the next waiting request looks for an engine when nothing wakes it: what an engine's refusals taught
 /// fades with time alone.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// # Errors
 /// If none was found within the queue's deadline, the queue is full, or every engine has failed the request.
 pub async fn route(worker: &Worker, admitted: &mut Admitted) -> Result<Lease, Refusal> {
-    let lease = if admitted.model.queue.is_first(admitted.sequence) {
+    let lease = if admitted.model.queue.is_next(admitted.place) {
         match pick(worker, admitted) {
             Ok(lease) => lease,
             Err(_) => wait(worker, admitted).await?,
@@ -29,6 +29,7 @@ pub async fn route(worker: &Worker, admitted: &mut Admitted) -> Result<Lease, Re
     } else {
         wait(worker, admitted).await?
     };
+    admitted.model.queue.served(admitted.place);
     if admitted.last.is_none() {
         admitted.model.metrics.queue_wait.observe(admitted.waited.as_secs_f64());
     }
@@ -64,7 +65,7 @@ async fn wait(worker: &Worker, admitted: &mut Admitted) -> Result<Lease, Refusal
     let Some(_waiting) = enter(&worker.shared, admitted, limits.queue_max_bytes) else {
         return Err(queue_full(&model.name, "the bodies of waiting requests", "queue.maxBytes"));
     };
-    let Some(ticket) = model.queue.join(admitted.sequence, limits.queue_max_requests) else {
+    let Some(ticket) = model.queue.join(admitted.place, limits.queue_max_requests) else {
         return Err(queue_full(&model.name, "the number of waiting requests", "queue.maxRequests"));
     };
     // Those that were full, shutting down or out of reach may be usable by now; those that broke are not asked again.
@@ -73,7 +74,7 @@ async fn wait(worker: &Worker, admitted: &mut Admitted) -> Result<Lease, Refusal
     let deadline = since + limits.queue_deadline.saturating_sub(admitted.waited);
     loop {
         let mut why = None;
-        if ticket.is_first() {
+        if ticket.is_next() {
             match pick(worker, admitted) {
                 Ok(lease) => {
                     admitted.waited += since.elapsed();
@@ -84,10 +85,13 @@ async fn wait(worker: &Worker, admitted: &mut Admitted) -> Result<Lease, Refusal
                 }
                 Err(reason) => why = Some(reason),
             }
+        } else {
+            // Who was next may have become late since, and whoever it is now has not heard of it.
+            model.queue.wake_next();
         }
         let now = Instant::now();
         if now >= deadline {
-            let why = why.map_or_else(|| "older requests wait as well".to_owned(), NoEngine::describe);
+            let why = why.map_or_else(|| "other requests were before it".to_owned(), NoEngine::describe);
             let seconds = limits.queue_deadline.as_secs_f64();
             let message =
                 format!("no engine could take a request for model `{}` within {seconds} s: {why}", model.name);

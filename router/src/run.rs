@@ -84,6 +84,7 @@ async fn control_loop(
     });
     tasks.spawn("fleet", fleet::keep(shared.clone(), list, readiness, settings.workers.get()));
     tasks.spawn("probe", fleet::probe(shared.clone()));
+    tasks.spawn("room in engines", fleet::watch_room(shared.clone()));
     if let Some(text) = text {
         let follow = reload::follow(shared.clone(), args, text);
         tasks.spawn("configuration file", async {

@@ -77,13 +77,13 @@ impl Shared {
         self.sequence.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Lets the oldest waiting request of every model look for an engine. Free while nobody waits.
+    /// Lets the next waiting request of every model look for an engine. Free while nobody waits.
     pub fn wake_waiting(&self) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
         for model in &self.snapshot.load().models {
-            model.queue.wake_first();
+            model.queue.wake_next();
         }
     }
 

@@ -12,13 +12,25 @@ fn an_empty_file_with_one_engine_has_the_documented_defaults() {
     assert_eq!(settings.tunables.queue_deadline, Duration::from_secs(30));
     assert_eq!(settings.tunables.max_attempts, 3);
     assert_eq!(settings.tunables.max_in_flight_per_engine, None);
+    assert_eq!(settings.tunables.queue_discipline, Discipline::Deadline);
+}
+
+#[test]
+fn the_limit_per_engine_is_a_number_or_learned_and_reads_back_as_printed() {
+    for text in ["maxInFlightPerEngine: auto", "maxInFlightPerEngine: 12", "queue: {discipline: deadline}"] {
+        let file = parse(text);
+        let printed = serde_saphyr::to_string(&file).expect("yaml");
+        assert_eq!(parse(&printed), file, "{printed}");
+    }
+    let file = parse("engines: {file: x}\nmaxInFlightPerEngine: auto");
+    assert_eq!(file.tunables().expect("valid").max_in_flight_per_engine, Some(MaxInFlight::Auto));
 }
 
 #[test]
 fn every_key_of_the_readme_is_read() {
     let settings = parse(
         "listen: 127.0.0.1:9000\nworkers: 3\nengines: {kubernetes: {namespace: a, release: b}}\nmaxBodyBytes: 1000\n\
-         maxInFlightPerEngine: 8\nqueue: {deadline: 5s, maxRequests: 7, maxBytes: 9}\nretry: {maxAttempts: 1}\n\
+         maxInFlightPerEngine: 8\nqueue: {discipline: fifo, deadline: 5s, maxRequests: 7, maxBytes: 9}\nretry: {maxAttempts: 1}\n\
          upstream: {connectTimeout: 250ms, answerTimeout: 1h}\nmodels: {meta/llama: {objective: {ttft: 1500ms}}, other: {}}\n\
          process: {adminAddress: '127.0.0.1:9101', logLevel: debug, logFormat: json}",
     )
@@ -28,6 +40,8 @@ fn every_key_of_the_readme_is_read() {
     assert!(matches!(&settings.source, Source::Kubernetes(pods) if pods.release.as_deref() == Some("b")));
     let tunables = settings.tunables;
     assert_eq!((tunables.queue_max_requests, tunables.queue_max_bytes, tunables.max_attempts), (7, 9, 1));
+    assert_eq!(tunables.queue_discipline, Discipline::Fifo);
+    assert_eq!(tunables.max_in_flight_per_engine, NonZeroU32::new(8).map(MaxInFlight::Fixed));
     assert_eq!(tunables.connect_timeout, Duration::from_millis(250));
     assert_eq!(tunables.models, BTreeMap::from([("meta/llama".to_owned(), Some(1.5)), ("other".to_owned(), None)]));
 }
@@ -54,6 +68,10 @@ fn misspelt_and_mistyped_keys_are_named() {
         ("queue: {dedline: 5s}", "dedline"),
         ("queue: {deadline: 5}", "250ms"),
         ("retry: {maxAttempts: 0}", "maxAttempts"),
+        ("maxInFlightPerEngine: 0", "a whole number above 0, or auto"),
+        ("maxInFlightPerEngine: automatic", "a whole number above 0, or auto"),
+        ("maxInFlightPerEngine: 1.5", "a whole number above 0, or auto"),
+        ("queue: {discipline: lifo}", "fifo"),
         ("engine: {}", "engine"),
     ] {
         let message = process::config::parse::<FileConfig>(text).expect_err(text);

@@ -135,6 +135,9 @@ impl Roster {
             }
         }
         self.show_states();
+        for model in self.models.values() {
+            model.queue.show_late();
+        }
         let tunables = self.shared.tunables.load_full();
         let reloaded = !Arc::ptr_eq(&tunables, &self.tunables);
         self.tunables = tunables;
@@ -201,7 +204,7 @@ impl Roster {
         for (model, live) in fleet.models().iter().zip(&models) {
             targets.push(model.engines.iter().map(|at| self.target(&views[*at].live, live)).collect());
         }
-        self.show_objectives(&models);
+        self.set_objectives(&models);
         let snapshot = Snapshot {
             model_list: self.model_list(&fleet),
             engine_list: engine_list(&views),
@@ -226,7 +229,7 @@ impl Roster {
         let metrics = &self.shared.metrics;
         let model = self.models.entry(name.clone()).or_insert_with(|| {
             let metrics = metrics.model(name);
-            Arc::new(ModelLive { name: name.clone(), queue: Queue::new(metrics.queue_depth.clone()), metrics })
+            Arc::new(ModelLive { name: name.clone(), queue: Queue::new(metrics.queue.clone()), metrics })
         });
         model.clone()
     }
@@ -240,12 +243,15 @@ impl Roster {
         target.clone()
     }
 
-    fn show_objectives(&self, models: &[Arc<ModelLive>]) {
+    fn set_objectives(&self, models: &[Arc<ModelLive>]) {
         for model in models {
             let listed = self.objectives.get(&*model.name).copied();
             let configured = self.tunables.models.get(&*model.name).copied().flatten();
             let strictest = [listed, configured].into_iter().flatten().reduce(f64::min);
             self.shared.metrics.objective(&model.name, strictest);
+            // No objective that a number of seconds cannot hold is one that anybody waits for.
+            let ttft = strictest.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            model.queue.order_by(self.tunables.queue_discipline, ttft);
         }
     }
 

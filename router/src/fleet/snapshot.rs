@@ -76,6 +76,7 @@ impl Snapshot {
                     "model": view.model,
                     "state": view.state_name(),
                     "in_flight": view.live.in_flight(),
+                    "room": view.live.room(),
                     "served_models": view.names.iter().flatten().map(|name| &**name).collect::<Vec<_>>(),
                 })
             })

@@ -8,6 +8,7 @@ mod emulator;
 mod fake;
 mod fleet;
 mod harness;
+mod overload;
 mod queue;
 mod reload;
 mod retry;
