@@ -89,7 +89,7 @@ impl Advice {
         let mut text = self.table();
         let Some(asked) = self.tried.first() else { return text };
         text += &format!("\n{}\n", self.saving_in_words(asked));
-        let most = max_replicas.unwrap_or((f64::from(asked.peak_replicas) * ROOM_ABOVE_PEAK).ceil() as u32);
+        let most = max_replicas.unwrap_or_else(|| (f64::from(asked.peak_replicas) * ROOM_ABOVE_PEAK).ceil() as u32);
         text += &format!(
             "\nHelm values (under servingEngineSpec.modelSpec[] of the model):\n\n  objective:\n    ttft: {ttft}\n    \
              interTokenLatency: {inter_token_latency}\n    attainment: \"{}%\"\n  autoscaling:\n    kind: \

@@ -15,10 +15,11 @@ use crate::progress::Progress;
 
 /// Engines are filled for so long before the score begins.
 const LEAD_SECONDS: f64 = 900.0;
-/// Halvings of the range in which the optimum's margin is looked for: to 0.4 % of it.
-const HALVINGS: usize = 8;
-/// The margin is looked for up to here.
-const MOST_MARGIN: f64 = 4.0;
+/// The optimum's margin is looked for from 1 in steps of this factor, up and down, at most so many times.
+const MARGIN_FACTOR: f64 = 1.15;
+const MARGIN_STEPS: i32 = 12;
+/// Halvings of the last step: to 1 % of the margin.
+const HALVINGS: usize = 4;
 
 /// Sums over the windows of one policy and seed.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +74,15 @@ pub(super) fn rows(
     let mut rows = Vec::new();
     let seeds = ground.experiment.seeds.len();
     let threads = ground.experiment.threads;
-    for &queue in &ground.experiment.queues {
+    let queues = &ground.experiment.queues;
+    progress.stage("optimum", seeds * queues.len());
+    let optima = parallel::map(threads, seeds * queues.len(), |job| {
+        let cost = optimum_engine_seconds(ground, queues[job / seeds], job % seeds, windows);
+        progress.done(1);
+        cost
+    });
+    let optima = optima.into_iter().collect::<Result<Vec<f64>, LabError>>()?;
+    for (place, &queue) in queues.iter().enumerate() {
         let mut chosen = choose(ground, policies, queue, Level::Events, progress, notes)?;
         if ground.experiment.tuning == Tuning::Hindsight {
             progress.stage("neighbours", policies.len());
@@ -89,13 +98,6 @@ pub(super) fn rows(
                 chosen.is_on_target = is_on_target;
             }
         }
-        progress.stage("optimum", seeds);
-        let optima = parallel::map(threads, seeds, |seed| {
-            let cost = optimum_engine_seconds(ground, queue, seed, windows);
-            progress.done(1);
-            cost
-        });
-        let optima = optima.into_iter().collect::<Result<Vec<f64>, LabError>>()?;
         progress.stage("events", policies.len() * seeds);
         let sums = parallel::map(threads, policies.len() * seeds, |job| {
             let (policy, seed) = (job / seeds, job % seeds);
@@ -105,7 +107,15 @@ pub(super) fn rows(
         });
         for (job, sum) in sums.into_iter().enumerate() {
             let (policy, seed) = (job / seeds, job % seeds);
-            rows.push(row(ground, &policies[policy], &chosen[policy], queue, seed, &sum?, optima[seed]));
+            rows.push(row(
+                ground,
+                &policies[policy],
+                &chosen[policy],
+                queue,
+                seed,
+                &sum?,
+                optima[place * seeds + seed],
+            ));
         }
     }
     Ok(rows)
@@ -276,16 +286,35 @@ fn optimum_engine_seconds(
         }
         Ok(sum)
     };
-    let (mut low, mut high) = (0.0, MOST_MARGIN);
-    let mut cost = replay(high)?.engine_seconds;
+    // Cost of a margin if it keeps the target.
+    let keeps = |margin: f64| -> Result<Option<f64>, LabError> {
+        let sum = replay(margin)?;
+        Ok((sum.attainment() >= ground.experiment.attainment).then_some(sum.engine_seconds))
+    };
+    let (mut low, mut high, mut cost);
+    if let Some(kept) = keeps(1.0)? {
+        (low, high, cost) = (1.0 / MARGIN_FACTOR, 1.0, kept);
+        for step in 1..=MARGIN_STEPS {
+            low = MARGIN_FACTOR.powi(-step);
+            let Some(kept) = keeps(low)? else { break };
+            (high, cost) = (low, kept);
+        }
+    } else {
+        (low, high, cost) = (1.0, 1.0, f64::NAN);
+        for step in 1..=MARGIN_STEPS {
+            high = MARGIN_FACTOR.powi(step);
+            if let Some(kept) = keeps(high)? {
+                cost = kept;
+                break;
+            }
+            low = high;
+        }
+    }
     for _ in 0..HALVINGS {
-        let middle = (low + high) / 2.0;
-        let sum = replay(middle)?;
-        if sum.attainment() >= ground.experiment.attainment {
-            high = middle;
-            cost = sum.engine_seconds;
-        } else {
-            low = middle;
+        let middle = f64::midpoint(low, high);
+        match keeps(middle)? {
+            Some(kept) => (high, cost) = (middle, kept),
+            None => low = middle,
         }
     }
     Ok(cost)
@@ -296,7 +325,7 @@ struct Schedule(Vec<u32>);
 
 impl Schedule {
     fn at(&self, seconds: f64) -> u32 {
-        self.0.get((seconds / STEP_SECONDS + 1e-6) as usize).or(self.0.last()).copied().unwrap_or(0)
+        self.0.get((seconds / STEP_SECONDS + 1e-6) as usize).or_else(|| self.0.last()).copied().unwrap_or(0)
     }
 }
 

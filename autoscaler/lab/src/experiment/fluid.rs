@@ -1,10 +1,12 @@
 //! Rows at level fluid: settings tried, one chosen for each policy and queue, all seeds run with it.
 
+use std::sync::Arc;
+
 use autoscaler_sim::fluid::{Block, Run, Scenario};
 use autoscaler_sim::{Discipline, Level};
 
 use super::frontier::{Point, cheapest, matched_cost};
-use super::{Ground, Row, Tuning, intervals};
+use super::{Experiment, Ground, Row, Tuning, intervals, middle};
 use crate::error::LabError;
 use crate::parallel;
 use crate::policies::Choice;
@@ -22,11 +24,33 @@ pub(super) struct Chosen {
     pub(super) neighbours: Vec<usize>,
 }
 
-/// Sums of one setting over all seeds: over the time it is chosen by, and over the time rows are scored on.
+/// Sums of one setting over the two halves of the scored time.
 #[derive(Debug, Clone, Copy, Default)]
-struct Tried {
-    chosen_by: Block,
-    scored: Block,
+pub(super) struct Tried {
+    first: Block,
+    second: Block,
+}
+
+impl Tried {
+    fn plus(&self, other: &Self) -> Self {
+        Self { first: self.first.plus(&other.first), second: self.second.plus(&other.second) }
+    }
+
+    /// What settings are chosen by.
+    fn chosen_by(&self, tuning: Tuning) -> Block {
+        match tuning {
+            Tuning::Tuned => self.first,
+            Tuning::Defaults | Tuning::Hindsight => self.first.plus(&self.second),
+        }
+    }
+
+    /// What rows are scored on.
+    fn scored(&self, tuning: Tuning) -> Block {
+        match tuning {
+            Tuning::Tuned => self.second,
+            Tuning::Defaults | Tuning::Hindsight => self.first.plus(&self.second),
+        }
+    }
 }
 
 pub(super) fn rows(
@@ -125,16 +149,15 @@ pub(super) fn choose(
     });
     let mut sums: Vec<Vec<Tried>> = settings.iter().map(|words| vec![Tried::default(); words.len()]).collect();
     for ((policy, _), tried) in jobs.iter().zip(tried) {
-        for (sum, tried) in sums[*policy].iter_mut().zip(tried?) {
-            sum.chosen_by = sum.chosen_by.plus(&tried.chosen_by);
-            sum.scored = sum.scored.plus(&tried.scored);
+        for (sum, tried) in sums[*policy].iter_mut().zip(tried?.iter()) {
+            *sum = sum.plus(tried);
         }
     }
     let chosen = (0..policies.len()).map(|policy| {
         if policies[policy].is_own() {
             return shipped(policy);
         }
-        let chosen = pick(&sums[policy], &settings[policy], level, 1.0 - ground.experiment.attainment);
+        let chosen = pick(&sums[policy], &settings[policy], level, ground.experiment);
         if !chosen.is_on_target {
             notes.push(format!(
                 "{}: none of its {} settings keeps the target with queue {}; shown is the nearest, {}",
@@ -156,38 +179,44 @@ fn queue_name(queue: Discipline) -> &'static str {
     }
 }
 
+/// Plays every setting of a baseline; what was tried before on the same ground is remembered, since baselines know
+/// nothing of the attainment.
 fn try_all(
     ground: &Ground<'_>,
     policy: &Choice,
     settings: usize,
     queue: Discipline,
     seed: usize,
-) -> Result<Vec<Tried>, LabError> {
+) -> Result<Arc<Vec<Tried>>, LabError> {
+    let Experiment { engine, startup, min_replicas, max_replicas, faults, .. } = ground.experiment;
+    let scored = ground.scored;
+    let key = format!(
+        "{} {queue:?} {seed} {scored:?} {engine:?} {startup:?} {min_replicas} {max_replicas:?} {faults:?}",
+        policy.name()
+    );
+    if let Some(tried) = ground.remembered(&key) {
+        return Ok(tried);
+    }
     let number = ground.experiment.seeds[seed];
-    let all = Scenario::new(&ground.demands[seed], &ground.task, ground.settings(queue, number, ground.scored))?;
-    let length = ground.scored.to_seconds - ground.scored.from_seconds;
-    let share = |at: f64| (at - ground.scored.from_seconds) / length;
-    let (by, on) = (ground.tuning_stretch(), ground.final_stretch());
-    Ok((0..settings)
-        .map(|setting| {
-            let run = play(&all, ground, policy, queue, seed, setting);
-            Tried {
-                chosen_by: run.part(share(by.from_seconds), share(by.to_seconds)),
-                scored: run.part(share(on.from_seconds), share(on.to_seconds)),
-            }
-        })
-        .collect())
+    let all = Scenario::new(&ground.demands[seed], &ground.task, ground.settings(queue, number, scored))?;
+    let half = (middle(scored) - scored.from_seconds) / (scored.to_seconds - scored.from_seconds);
+    let tried = (0..settings).map(|setting| {
+        let run = play(&all, ground, policy, queue, seed, setting);
+        Tried { first: run.part(0.0, half), second: run.part(half, 1.0) }
+    });
+    Ok(ground.remember(key, tried.collect()))
 }
 
-fn pick(tried: &[Tried], words: &[String], level: Level, allowed: f64) -> Chosen {
-    let point = |block: &Block| Point {
+fn pick(tried: &[Tried], words: &[String], level: Level, experiment: &Experiment) -> Chosen {
+    let allowed = 1.0 - experiment.attainment;
+    let point = |block: Block| Point {
         cost: block.times_opt(),
         miss: match level {
             Level::Fluid => block.overflow(),
             Level::Events => 1.0 - block.attainment(),
         },
     };
-    let by: Vec<Point> = tried.iter().map(|tried| point(&tried.chosen_by)).collect();
+    let by: Vec<Point> = tried.iter().map(|tried| point(tried.chosen_by(experiment.tuning))).collect();
     let (setting, is_on_target) = cheapest(&by, allowed).unwrap_or((0, false));
     let mut order: Vec<usize> = (0..by.len()).collect();
     order.sort_by(|&a, &b| by[a].cost.total_cmp(&by[b].cost));
@@ -199,7 +228,7 @@ fn pick(tried: &[Tried], words: &[String], level: Level, allowed: f64) -> Chosen
         setting,
         words: words.get(setting).cloned().unwrap_or_default(),
         is_on_target,
-        frontier: tried.iter().map(|tried| point(&tried.scored)).collect(),
+        frontier: tried.iter().map(|tried| point(tried.scored(experiment.tuning))).collect(),
         neighbours: cheaper.into_iter().chain(dearer).collect(),
     }
 }

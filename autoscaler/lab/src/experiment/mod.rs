@@ -11,7 +11,9 @@ mod fluid;
 mod frontier;
 mod resumed;
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use autoscaler_sim::bootstrap::{self, Interval};
 use autoscaler_sim::fluid::{Block, FluidSettings, Scenario, Steps};
@@ -162,6 +164,8 @@ pub struct Results {
 pub struct Prepared {
     source: ScaledTrace,
     demands: Vec<Demand>,
+    /// Settings tried at level fluid, by all that their result depends on.
+    tried: Mutex<HashMap<String, Arc<Vec<fluid::Tried>>>>,
 }
 
 /// All that a run needs beside its policy.
@@ -172,6 +176,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) task: Task,
     /// One for each seed.
     pub(crate) demands: &'a [Demand],
+    tried: &'a Mutex<HashMap<String, Arc<Vec<fluid::Tried>>>>,
     pub(crate) train_seconds: f64,
     /// What is scored: all after training, or the window.
     pub(crate) scored: Stretch,
@@ -206,12 +211,14 @@ impl Ground<'_> {
         }
     }
 
-    /// What settings are chosen by.
-    fn tuning_stretch(&self) -> Stretch {
-        match self.experiment.tuning {
-            Tuning::Tuned => Stretch { to_seconds: middle(self.scored), ..self.scored },
-            Tuning::Defaults | Tuning::Hindsight => self.scored,
-        }
+    fn remembered(&self, key: &str) -> Option<Arc<Vec<fluid::Tried>>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn remember(&self, key: String, tried: Vec<fluid::Tried>) -> Arc<Vec<fluid::Tried>> {
+        let tried = Arc::new(tried);
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&tried));
+        tried
     }
 }
 
@@ -312,7 +319,7 @@ pub fn prepare(experiment: &Experiment, trace: &Trace, progress: &Progress) -> R
     for demand in others {
         demands.push(demand?);
     }
-    Ok(Prepared { source: scaled.source, demands })
+    Ok(Prepared { source: scaled.source, demands, tried: Mutex::default() })
 }
 
 fn ground<'a>(
@@ -347,8 +354,8 @@ fn ground<'a>(
         let (prompt_tokens, output_tokens) = (workload.prompt_tokens, workload.output_tokens);
         return Err(LabError::OutOfReach { prompt_tokens, output_tokens });
     }
-    let Prepared { source, demands } = prepared;
-    Ok(Ground { experiment, name: trace.name(), source, task, demands, train_seconds, scored })
+    let Prepared { source, demands, tried } = prepared;
+    Ok(Ground { experiment, name: trace.name(), source, task, demands, tried, train_seconds, scored })
 }
 
 /// Intervals of a run's figures from its days.

@@ -56,7 +56,7 @@ fn rows_come_in_order_and_the_same_every_time() {
     assert_eq!(order, [of(Discipline::Fifo), of(Discipline::Deadline)].concat());
     let again = ran(&experiment, &["reactive", "static-peak"]);
     assert_eq!(output::json_lines(&results).unwrap(), output::json_lines(&again).unwrap());
-    assert!(results.is_recurring == false && results.day_autocorrelation.unwrap() > 0.9);
+    assert!(!results.is_recurring && results.day_autocorrelation.unwrap() > 0.9);
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Trace {
             Format::Prometheus => Content::Series(prometheus::read(lines::open(path)?, path, lengths.clone())?),
         };
         let name =
-            path.file_stem().or(path.file_name()).map_or_else(|| path.to_string_lossy(), |n| n.to_string_lossy());
+            path.file_stem().or_else(|| path.file_name()).map_or_else(|| path.to_string_lossy(), |n| n.to_string_lossy());
         Ok(Self { name: name.into_owned(), content: Arc::new(content) })
     }
 

@@ -85,7 +85,7 @@ impl Distribution {
     fn draw(&self, random: &mut Pcg64Mcg) -> u32 {
         let point = random.random::<f64>() * self.total;
         let place = self.values.partition_point(|(_, cumulative)| *cumulative <= point);
-        self.values.get(place).or(self.values.last()).map_or(1, |(tokens, _)| *tokens)
+        self.values.get(place).or_else(|| self.values.last()).map_or(1, |(tokens, _)| *tokens)
     }
 }
 

@@ -29,8 +29,9 @@
   // Far apart in hue, so that many lines stay apart; ours keeps its blue.
   const color = (index) => (data.runs[index].is_own ? css("--blue") : `hsl(${(index * 137.5 + 20) % 360} 62% ${matchMedia("(prefers-color-scheme: dark)").matches ? 66 : 42}%)`);
 
-  let shown = Math.max(0, data.runs.findIndex((run) => run.is_own && run.ready.length));
-  if (!data.runs[shown]?.ready.length) shown = Math.max(0, data.runs.findIndex((run) => run.ready.length));
+  // Ours first, else the cheapest on target that does not know the future.
+  const worth = (run) => (run.ready.length ? 0 : 8) + (run.is_own ? 0 : 4) + (run.is_clairvoyant ? 2 : 0) + (run.is_on_target ? 0 : 1);
+  let shown = data.runs.map((run, index) => ({ run, index })).sort((a, b) => worth(a.run) - worth(b.run) || a.run.times_opt - b.run.times_opt)[0]?.index ?? 0;
   let plots = [];
 
   const select = (index) => { shown = index; draw(); };
@@ -80,13 +81,14 @@
   };
 
   const frontier = () => {
-    const runs = data.runs.map((run, index) => ({ run, index })).filter(({ run }) => run.frontier.length > 1 || run.is_own);
+    const runs = data.runs.map((run, index) => ({ run, index }));
     const points = ({ run }) => (run.frontier.length > 1 ? run.frontier : [[run.level === "events" ? 1 - run.attainment : run.overflow, run.times_opt]]);
     const all = runs.flatMap(points).concat(data.runs.map((run) => [run.overflow, run.times_opt])).filter(([, cost]) => isNumber(cost));
     if (!all.length) { $("frontier").replaceChildren(element("p", "dim", "nothing to show")); return; }
     const width = 640, height = 360, left = 44, bottom = 34, least = 1e-4;
     const costs = all.map(([, cost]) => cost).sort((a, b) => a - b);
-    const most = Math.min(costs[costs.length - 1], Math.max(3, costs[Math.floor(costs.length * 0.9)])) * 1.05;
+    // A few settings cost a hundred times the optimum: they would flatten the rest, so what is above is not drawn.
+    const most = Math.min(costs[costs.length - 1], Math.max(3, costs[Math.floor(costs.length * 0.75)])) * 1.05;
     const x = (miss) => left + (Math.log10(Math.max(miss, least)) + 4) / 4 * (width - left - 12);
     const y = (cost) => height - bottom - Math.min(cost, most) / most * (height - bottom - 12);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "cost over miss" });
@@ -100,7 +102,7 @@
     picture.append(svg("line", { x1: x(1 - data.target), x2: x(1 - data.target), y1: 12, y2: height - bottom, stroke: css("--red"), "stroke-dasharray": "4 4" }));
     for (const entry of runs) {
       const paint = color(entry.index), strong = entry.index === shown;
-      const sorted = points(entry).filter(([, cost]) => isNumber(cost)).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+      const sorted = points(entry).filter(([, cost]) => isNumber(cost)).filter(([, cost]) => cost <= most).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
       const hull = [];
       for (const point of sorted) {
         if (hull.length && point[1] >= hull[hull.length - 1][1]) continue;
@@ -111,7 +113,7 @@
         }
         hull.push(point);
       }
-      for (const [miss, cost] of sorted) picture.append(svg("circle", { cx: x(miss), cy: y(cost), r: entry.run.is_own ? 5 : 2, fill: paint, opacity: strong || entry.run.is_own ? 1 : 0.35 }));
+      for (const [miss, cost] of sorted) picture.append(svg("circle", { cx: x(miss), cy: y(cost), r: entry.run.is_own || sorted.length === 1 ? 5 : 2, fill: paint, opacity: strong || entry.run.is_own ? 1 : 0.35 }));
       if (hull.length > 1) picture.append(svg("polyline", { points: hull.map(([miss, cost]) => `${x(miss)},${y(cost)}`).join(" "), fill: "none", stroke: paint, "stroke-width": strong ? 2.6 : 1.1 }));
     }
     const legend = element("div", "legend");
