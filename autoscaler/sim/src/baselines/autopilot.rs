@@ -25,6 +25,7 @@ pub(super) fn build(task: &Task, demand: &Demand, knobs: &[f64]) -> Box<dyn Poli
         utilisation: knobs[2],
         meter: Meter::new(task),
         samples: VecDeque::new(),
+        sorted: Vec::new(),
         sample: 0.0,
         sample_ends: SAMPLE_SECONDS,
         recommended: 0.0,
@@ -39,6 +40,8 @@ struct Autopilot {
     meter: Meter,
     /// Largest mean load of each five minutes.
     samples: VecDeque<f64>,
+    /// Room to find the quantile in.
+    sorted: Vec<f64>,
     sample: f64,
     sample_ends: f64,
     recommended: f64,
@@ -50,9 +53,10 @@ impl Autopilot {
         if self.samples.len() > self.kept {
             self.samples.pop_front();
         }
-        let mut sorted: Vec<f64> = self.samples.iter().copied().collect();
-        let at = (self.quantile * (sorted.len() - 1) as f64).ceil() as usize;
-        let (_, quantile, _) = sorted.select_nth_unstable_by(at, f64::total_cmp);
+        self.sorted.clear();
+        self.sorted.extend(&self.samples);
+        let at = (self.quantile * (self.sorted.len() - 1) as f64).ceil() as usize;
+        let (_, quantile, _) = self.sorted.select_nth_unstable_by(at, f64::total_cmp);
         self.recommended = *quantile / self.utilisation;
     }
 }

@@ -14,6 +14,10 @@ const LOOK_BACK_SECONDS: f64 = 86_400.0;
 /// Classes of the ratio, 2 % wide from 1 on: up to 150.
 const CLASSES: usize = 256;
 const CLASS_WIDTH: f64 = 0.0198;
+/// Before anything is learned: as reactive begins.
+const UNTAUGHT_HEADROOM: f64 = 1.3;
+/// Decisions from one look at the classes to the next.
+const RENEWED_EVERY: usize = 6;
 /// Load below which a ratio means nothing.
 const LEAST_LOAD: f64 = 0.25;
 
@@ -35,6 +39,8 @@ pub(super) fn build(task: &Task, demand: &Demand, knobs: &[f64]) -> Box<dyn Poli
         loads: VecDeque::new(),
         classes: VecDeque::new(),
         counts: vec![0; CLASSES],
+        headroom: UNTAUGHT_HEADROOM,
+        renewed_in: RENEWED_EVERY,
     })
 }
 
@@ -52,6 +58,9 @@ struct HeadroomConformal {
     /// Class of each ratio of the last day, and how often each occurs.
     classes: VecDeque<usize>,
     counts: Vec<u32>,
+    headroom: f64,
+    /// Decisions until the headroom is renewed.
+    renewed_in: usize,
 }
 
 impl HeadroomConformal {
@@ -72,15 +81,19 @@ impl HeadroomConformal {
         }
     }
 
-    fn headroom(&self) -> f64 {
+    fn renew(&mut self) {
+        self.renewed_in -= 1;
+        if self.renewed_in > 0 {
+            return;
+        }
+        self.renewed_in = RENEWED_EVERY;
         let wanted = self.quantile * self.classes.len() as f64;
         let mut seen = 0.0;
         let class = self.counts.iter().position(|count| {
             seen += f64::from(*count);
             seen >= wanted && seen > 0.0
         });
-        // Nothing learnt yet: as reactive ships.
-        class.map_or(1.3, |class| ((class as f64 + 0.5) * CLASS_WIDTH).exp())
+        self.headroom = class.map_or(UNTAUGHT_HEADROOM, |class| ((class as f64 + 0.5) * CLASS_WIDTH).exp());
     }
 }
 
@@ -97,7 +110,8 @@ impl Policy for HeadroomConformal {
         let largest = self.ahead.push(signals.now_seconds, load.now);
         self.loads.push_back(load.mean);
         self.learn(largest);
-        let wanted = f64::from(whole(self.headroom() * load.mean));
+        self.renew();
+        let wanted = f64::from(whole(self.headroom * load.mean));
         self.hold.push(signals.now_seconds, wanted) as u32
     }
 }

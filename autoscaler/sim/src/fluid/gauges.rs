@@ -26,15 +26,17 @@ pub(super) struct Gauges {
     engine: Vec<EngineState>,
     requests_per_work: f64,
     workload: Workload,
-    kv_tokens: f64,
+    /// Share of the cache that a request holds in the mean.
+    kv_share_of_request: f64,
     load: f64,
     ready: f64,
-    /// Signals last given to a policy.
-    given: Signals<'static>,
+    /// Signals last given to a policy; kept only when scrapes will be lost.
+    given: Option<Signals<'static>>,
+    loses_scrapes: bool,
 }
 
 impl Gauges {
-    pub(super) fn new(task: &Task, replica_seconds_per_request: f64) -> Self {
+    pub(super) fn new(task: &Task, replica_seconds_per_request: f64, loses_scrapes: bool) -> Self {
         let engine = engine_states(task);
         let idle = engine.first().copied().unwrap_or_default();
         let last = Signals {
@@ -58,13 +60,14 @@ impl Gauges {
             is_fresh: true,
         };
         Self {
-            given: last.clone(),
+            given: loses_scrapes.then(|| last.clone()),
+            loses_scrapes,
             last,
             lost_fleet: None,
             engine,
             requests_per_work: 1.0 / replica_seconds_per_request,
             workload: task.workload,
-            kv_tokens: task.limits.kv_tokens as f64,
+            kv_share_of_request: task.workload.mean_context_tokens() / (task.limits.kv_tokens as f64).max(1.0),
             load: 0.0,
             ready: 0.0,
         }
@@ -96,28 +99,32 @@ impl Gauges {
         is_fresh: bool,
     ) -> Signals<'a> {
         let replicas = fleet.len();
-        if !is_fresh {
+        if let Some(given) = self.given.as_ref().filter(|_| !is_fresh) {
             let fleet: &'a [Replica] = self.lost_fleet.get_or_insert_with(|| fleet.replicas().to_vec());
-            return Signals { now_seconds, period_seconds, replicas, fleet, is_fresh, ..self.given.clone() };
+            return Signals { now_seconds, period_seconds, replicas, fleet, is_fresh, ..given.clone() };
         }
         self.lost_fleet = None;
         let engine = self.engine_at(self.load);
         let running = engine.running * self.ready;
-        self.given = Signals {
+        let signals = Signals {
             now_seconds,
             period_seconds,
             replicas,
+            fleet: &[],
             ready: fleet.ready(),
             running,
             waiting_prompt_tokens: self.last.waiting * self.workload.prompt_tokens,
-            kv_cache_usage: (engine.running * self.workload.mean_context_tokens() / self.kv_tokens).min(1.0),
+            kv_cache_usage: (engine.running * self.kv_share_of_request).min(1.0),
             ttft_p90_seconds: self.last.ttft_p90_seconds + engine.ttft_seconds,
             ttft_mean_seconds: self.last.ttft_mean_seconds + engine.ttft_seconds,
             inter_token_latency_p90_seconds: engine.inter_token_seconds,
             inter_token_latency_mean_seconds: engine.inter_token_seconds,
             ..self.last.clone()
         };
-        Signals { fleet: fleet.replicas(), ..self.given.clone() }
+        if self.loses_scrapes {
+            self.given = Some(signals.clone());
+        }
+        Signals { fleet: fleet.replicas(), ..signals }
     }
 
     fn engine_at(&self, load: f64) -> EngineState {

@@ -157,7 +157,7 @@ fn sum(blocks: &[Block]) -> Block {
 pub(super) struct Recorder {
     scored: Range<usize>,
     step_seconds: f64,
-    steps_per_block: f64,
+    steps_per_block: usize,
     keeps_steps: bool,
     run: Run,
     waits: Vec<f64>,
@@ -168,8 +168,8 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(scored: Range<usize>, steps: usize, step_seconds: f64, keeps_steps: bool) -> Self {
-        let steps_per_block = (BLOCK_SECONDS / step_seconds).max(1.0);
-        let blocks = (scored.len() as f64 / steps_per_block).ceil() as usize;
+        let steps_per_block = ((BLOCK_SECONDS / step_seconds).round() as usize).max(1);
+        let blocks = scored.len().div_ceil(steps_per_block);
         let kept = if keeps_steps { steps } else { 0 };
         let steps = Steps {
             replicas: Vec::with_capacity(kept),
@@ -187,7 +187,7 @@ impl Recorder {
         if !self.scored.contains(&step) {
             return None;
         }
-        let index = ((step - self.scored.start) as f64 / self.steps_per_block) as usize;
+        let index = (step - self.scored.start) / self.steps_per_block;
         self.run.blocks.get_mut(index)
     }
 
@@ -240,7 +240,9 @@ impl Recorder {
         block.requests += arrivals;
         block.missed_requests += served.missed;
         self.take_wait(served.wait_seconds, arrivals * (1.0 - late));
-        self.take_wait(served.late_wait_seconds, arrivals * late);
+        if late > 0.0 {
+            self.take_wait(served.late_wait_seconds, arrivals * late);
+        }
     }
 
     fn take_wait(&mut self, seconds: f64, requests: f64) {
