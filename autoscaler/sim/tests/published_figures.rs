@@ -108,28 +108,3 @@ fn reactive_and_the_recurring_floor_tuned_in_hindsight_cost_what_was_published()
         assert!((0.85..0.94).contains(&allowed[0]) && (0.94..0.985).contains(&allowed[1]), "{allowed:?}");
     }
 }
-
-#[test]
-#[ignore = "prints the table of all baselines: a minute"]
-fn print_all_baselines() {
-    for name in ["crane-1", "crane-11", "crane-14"] {
-        let Some(csv) = trace(name) else { return };
-        let task = task();
-        let demand = demand(&csv, &task);
-        let settings = FluidSettings::new(STARTUP_SECONDS, Discipline::Fifo).scored_from(TRAINING_SECONDS);
-        let scenario = Scenario::new(&demand, &task, settings).unwrap();
-        for baseline in baselines::all() {
-            let total = scenario.run(baseline.build(&task, &demand, 0).unwrap().as_mut()).total();
-            let best = cheapest(baseline.name, &scenario, &task, &demand);
-            println!(
-                "{name} {:20} shipped {:6.2}x overflow {:6.3}% attained {:6.2}% wasted {:5} of {:6} | hindsight {best:.2?}",
-                baseline.name,
-                total.times_opt(),
-                100.0 * total.overflow(),
-                100.0 * total.attainment(),
-                total.starts_wasted,
-                total.starts,
-            );
-        }
-    }
-}
