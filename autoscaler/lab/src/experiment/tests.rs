@@ -11,7 +11,7 @@ fn trace() -> Trace {
         let hour = f64::from(step % 288) / 12.0;
         (f64::from(step) * 300.0, if (12.0..13.0).contains(&hour) { 6.0 } else { 1.0 })
     });
-    Trace::from_rates("spikes", &[rates.collect()], &Lengths::fixed(1000, 200)).unwrap()
+    Trace::from_rates("spikes", &[rates.collect()], &Lengths::fixed(2000, 1000)).unwrap()
 }
 
 fn experiment() -> Experiment {
@@ -101,7 +101,7 @@ fn tuned_scores_the_second_half_only() {
 #[test]
 fn a_short_trace_is_scored_from_its_begin_and_says_so() {
     let rates = (0..48).map(|step| (f64::from(step) * 600.0, 2.0)).collect();
-    let short = Trace::from_rates("short", &[rates], &Lengths::fixed(1000, 200)).unwrap();
+    let short = Trace::from_rates("short", &[rates], &Lengths::fixed(2000, 1000)).unwrap();
     let policies = policies::chosen(&["static-peak".to_owned()], &[]).unwrap();
     let results = run(&experiment(), &short, &policies, &Progress::hidden()).unwrap();
     assert!(results.train_seconds.abs() < 1e-9);

@@ -138,8 +138,10 @@ impl Trace {
             Format::Series => Content::Series(Series::read(lines::open(path)?, path, lengths.clone())?),
             Format::Prometheus => Content::Series(prometheus::read(lines::open(path)?, path, lengths.clone())?),
         };
-        let name =
-            path.file_stem().or_else(|| path.file_name()).map_or_else(|| path.to_string_lossy(), |n| n.to_string_lossy());
+        let name = path
+            .file_stem()
+            .or_else(|| path.file_name())
+            .map_or_else(|| path.to_string_lossy(), |n| n.to_string_lossy());
         Ok(Self { name: name.into_owned(), content: Arc::new(content) })
     }
 

@@ -1,0 +1,151 @@
+//! The laboratory's commands as a user runs them: the shipped binary, files in and out.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Five days of a wave with a spike at noon, a value every ten minutes; and long requests, so that few of them fill
+/// the replicas asked for.
+fn write_load(path: &Path) {
+    std::fs::write(path.with_file_name("long.csv"), "prompt_tokens,output_tokens\n2000,2000\n").unwrap();
+    let mut text = String::from("ts,value\n");
+    for step in 0..720 {
+        let hour = f64::from(step % 144) / 6.0;
+        let rate =
+            2.0 + (hour / 24.0 * std::f64::consts::TAU).sin() + if (12.0..13.0).contains(&hour) { 5.0 } else { 0.0 };
+        text += &format!("{},{rate:.3}\n", 1_700_000_000 + step * 600);
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+fn autoscaler(arguments: &str, folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_autoscaler"))
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap()
+}
+
+fn answer(arguments: &str, folder: &Path) -> String {
+    let output = autoscaler(arguments, folder);
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refusal(arguments: &str, folder: &Path) -> String {
+    let output = autoscaler(arguments, folder);
+    assert!(!output.status.success(), "{arguments} was not refused");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn the_command_line_that_scripts_rely_on_answers_a_line_for_each_run() {
+    let folder = tempfile::tempdir().unwrap();
+    write_load(&folder.path().join("load.csv"));
+    let text = answer(
+        "simulate --trace load.csv --format series --lengths long.csv --engine-profile qwen3-32b-h100-tp2 --startup 240s,cv=.25,fail=.01 \
+         --ttft 3s --inter-token-latency 100ms --attainment 99% --mean-replicas 1.5 --train 3d --queue fifo,deadline \
+         --level fluid --policy reactive,static-peak,opt --hindsight --seeds 2 --output json",
+        folder.path(),
+    );
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3 * 2 * 2);
+    for line in &lines {
+        assert_eq!(line["trace"], "load");
+        assert_eq!(line["level"], "fluid");
+        assert_eq!(line["tuned"], "hindsight");
+        assert_eq!(line["startup_seconds"], 240.0);
+        assert!(line["ttft_seconds"]["p99"].is_number() && line["forecast_coverage"].is_null());
+        assert!(line["times_opt"].as_f64().unwrap() > 0.5);
+    }
+    let peak: Vec<&Value> = lines.iter().filter(|line| line["policy"] == "static-peak").collect();
+    assert!(peak.len() == 4 && peak.iter().all(|line| line["overflow"].as_f64().unwrap() <= 0.011));
+}
+
+#[test]
+fn every_policy_is_listed_with_its_source() {
+    let list = answer("simulate --policy list", Path::new("."));
+    for name in ["reactive", "hpa-queue", "keda-waiting", "knative", "llm-d-p90", "oracle-l", "opt"] {
+        assert!(list.contains(name), "{name} is missing in\n{list}");
+    }
+}
+
+#[test]
+fn a_report_is_one_file_that_asks_no_network() {
+    let folder = tempfile::tempdir().unwrap();
+    write_load(&folder.path().join("load.csv"));
+    answer(
+        "simulate --trace load.csv --lengths long.csv --mean-replicas 1.5 --policy reactive --seeds 1 --output html --output-file out.html",
+        folder.path(),
+    );
+    let page = std::fs::read_to_string(folder.path().join("out.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("reactive"));
+    assert!(!page.contains("src=\"") && !page.contains("<link"));
+}
+
+#[test]
+fn bad_flags_are_refused_with_what_would_be_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    write_load(&folder.path().join("load.csv"));
+    for (flags, expected) in [
+        ("", "name a --trace"),
+        ("--trace load.csv --engine-profile gpu", "qwen3-32b-h100-tp2"),
+        ("--trace load.csv --startup 240", "write a number with a unit"),
+        ("--trace load.csv --startup 240s,fail=2", "startup fail = 2"),
+        ("--trace load.csv --attainment 100%", "99.9%"),
+        ("--trace load.csv --policy hpa", "did you mean `hpa-"),
+        ("--trace load.csv --mean-replicas many", "--mean-replicas"),
+        ("--trace load.csv --window 5d..3d", "such as 3d..5d"),
+        ("--trace load.csv --train 9d", "--train leaves nothing"),
+        ("--trace load.csv --tuned --hindsight", "cannot be used with"),
+        ("--trace load.csv --format azure", "line 1, the header"),
+        ("--trace absent.csv --format series", "read absent.csv"),
+        ("--trace . --format series", "this is a folder"),
+        ("--prometheus-url http://127.0.0.1:9", "--query"),
+        ("--trace load.csv --max-replicas 0", "--max-replicas"),
+        ("--trace load.csv --ttft 0s", "--ttft must be longer than 0"),
+    ] {
+        let message = refusal(&format!("simulate {flags}"), folder.path());
+        assert!(message.contains(expected), "{flags}: {message}");
+    }
+}
+
+#[test]
+fn a_backtest_compares_with_what_was_ordered() {
+    let folder = tempfile::tempdir().unwrap();
+    write_load(&folder.path().join("load.csv"));
+    std::fs::write(folder.path().join("ordered.csv"), "ts,value\n1700000000,3\n1700086400,3\n1700400000,3\n").unwrap();
+    let text = answer(
+        "backtest --trace load.csv --lengths long.csv --replicas ordered.csv --train 1d --policy opt --seeds 1 --output json",
+        folder.path(),
+    );
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["policy"].as_str().unwrap()).collect::<Vec<_>>(), ["as-run", "opt"]);
+    assert_eq!(lines[0]["mean_replicas"], 3.0);
+    assert!(lines[1]["engine_seconds"].as_f64().unwrap() < lines[0]["engine_seconds"].as_f64().unwrap());
+    let message = refusal("backtest --trace load.csv", folder.path());
+    assert!(message.contains("name --replicas"), "{message}");
+    std::fs::write(folder.path().join("other.csv"), "ts,value\n1500000000,3\n1500086400,3\n").unwrap();
+    let message = refusal("backtest --trace load.csv --replicas other.csv", folder.path());
+    assert!(message.contains("another time"), "{message}");
+}
+
+#[test]
+fn a_benchmark_plays_every_trace_of_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    write_load(&folder.path().join("load.csv"));
+    std::fs::write(folder.path().join("README.md"), "not a trace\n").unwrap();
+    let text = answer(
+        "benchmark --traces . --lengths long.csv --mean-replicas 1 --policy reactive,opt --seeds 1 --attainments 99% --finalists 1",
+        folder.path(),
+    );
+    for heading in
+        ["## All traces", "## load", "tuned in hindsight", "tuned on the first half", "every request of two days"]
+    {
+        assert!(text.contains(heading), "{heading} is missing in\n{text}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    assert!(refusal("benchmark --traces .", empty.path()).contains("has no trace in it"));
+}
