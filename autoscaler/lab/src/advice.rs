@@ -169,3 +169,91 @@ fn shown(percent: f64) -> String {
     let text = format!("{percent:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use autoscaler_sim::{EngineProfile, Faults, Policy, Signals, StartupLaw};
+    use engine_model::{Objective, preset};
+
+    use super::*;
+    use crate::experiment::prepare;
+    use crate::policies::{self, OwnSetup};
+    use crate::trace::Lengths;
+
+    /// Two replicas at 95 %, one more for each further nine.
+    struct Nines(u32);
+
+    impl Policy for Nines {
+        fn period_seconds(&self) -> f64 {
+            10.0
+        }
+
+        fn decide(&mut self, _: &Signals<'_>) -> u32 {
+            self.0
+        }
+    }
+
+    fn nines(setup: &OwnSetup<'_>) -> Box<dyn Policy> {
+        let nines = -(1.0 - setup.task.attainment).log10();
+        Box::new(Nines((nines + 0.6) as u32 + 1))
+    }
+
+    fn advice() -> Advice {
+        let preset = preset("qwen3-32b-h100-tp2").unwrap();
+        let objective = Objective { ttft_seconds: 3.0, inter_token_seconds: 0.1 };
+        let experiment = Experiment {
+            engine: EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 },
+            startup: StartupLaw::fixed(240.0),
+            attainment: 0.99,
+            mean_replicas: Some(1.0),
+            min_replicas: 1,
+            max_replicas: None,
+            train_seconds: 86_400.0,
+            queues: vec![Discipline::Deadline],
+            levels: vec![Level::Fluid],
+            tuning: Tuning::Defaults,
+            seeds: vec![1],
+            season_seconds: 86_400.0,
+            tempo: 1.0,
+            window: None,
+            faults: Faults::default(),
+            prefix_cache: false,
+            threads: NonZeroUsize::MIN,
+            keeps_steps: false,
+        };
+        let rates = (0..144 * 7).map(|step| (f64::from(step) * 600.0, 1.0 + f64::from(step % 5) / 10.0));
+        let trace = Trace::from_rates("history", &[rates.collect()], &Lengths::fixed(2000, 2000)).unwrap();
+        let progress = Progress::hidden();
+        let prepared = prepare(&experiment, &trace, &progress).unwrap();
+        let own = Own { name: "nines", source: "for this test", build: nines };
+        let orders = policies::Orders { changes: vec![(0.0, 6)] };
+        advise(&experiment, &trace, &prepared, own, &Choice::AsRun(std::sync::Arc::new(orders)), &progress).unwrap()
+    }
+
+    #[test]
+    fn advice_states_the_saving_of_what_was_asked_for_and_the_values_to_paste() {
+        let advice = advice();
+        let asked = &advice.tried[0];
+        assert_eq!((asked.attainment, asked.min_replicas, asked.peak_replicas), (0.99, 1, 3));
+        // Three replicas instead of six, every day.
+        let saving = asked.saving.unwrap();
+        assert!((saving.share - 0.5).abs() < 1e-9 && (saving.interval.unwrap().low - 0.5).abs() < 1e-9);
+        let text = advice.text("3s", "100ms", None);
+        for part in [
+            "saves 50 % of the engine time (95 % interval 50 to 50 %)",
+            "kind: EngineAutoscaler",
+            "maxReplicas: 4",
+            "attainment: \"99%\"",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn stricter_objectives_and_higher_floors_are_tried_too() {
+        let tried: Vec<(f64, u32)> = advice().tried.iter().map(|t| (t.attainment, t.min_replicas)).collect();
+        assert_eq!(tried, [(0.99, 1), (0.95, 1), (0.995, 1), (0.999, 1), (0.99, 2)]);
+    }
+}
