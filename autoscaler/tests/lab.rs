@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Five days of a wave with a spike at noon, a value every ten minutes; and long requests, so that few of them fill
 /// the replicas asked for.
 fn write_load(path: &Path) {
-    std::fs::write(path.with_file_name("long.csv"), "prompt_tokens,output_tokens\n2000,2000\n").unwrap();
+    std::fs::write(path.with_file_name("long.csv"), "prompt_tokens,output_tokens\n2000,2000\n").expect("write");
     let mut text = String::from("ts,value\n");
     for step in 0..720 {
         let hour = f64::from(step % 144) / 6.0;
@@ -16,7 +16,7 @@ fn write_load(path: &Path) {
             2.0 + (hour / 24.0 * std::f64::consts::TAU).sin() + if (12.0..13.0).contains(&hour) { 5.0 } else { 0.0 };
         text += &format!("{},{rate:.3}\n", 1_700_000_000 + step * 600);
     }
-    std::fs::write(path, text).unwrap();
+    std::fs::write(path, text).expect("write");
 }
 
 fn autoscaler(arguments: &str, folder: &Path) -> Output {
@@ -25,19 +25,19 @@ fn autoscaler(arguments: &str, folder: &Path) -> Output {
         .current_dir(folder)
         .env("RUST_BACKTRACE", "0")
         .output()
-        .unwrap()
+        .expect("run")
 }
 
 fn answer(arguments: &str, folder: &Path) -> String {
     let output = autoscaler(arguments, folder);
     assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("text")
 }
 
 fn refusal(arguments: &str, folder: &Path) -> String {
     let output = autoscaler(arguments, folder);
     assert!(!output.status.success(), "{arguments} was not refused");
-    String::from_utf8(output.stderr).unwrap()
+    String::from_utf8(output.stderr).expect("text")
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use autoscaler_sim::events::{self, EngineKind, EventRun, Settings};
 use autoscaler_sim::fluid::Scenario;
-use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Signals, Stretch, optimum};
+use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Signals, Stretch, optimum as schedules};
 
 use super::fluid::{Chosen, choose};
 use super::frontier::{Point, cheapest};
@@ -18,6 +18,8 @@ const LEAD_SECONDS: f64 = 900.0;
 /// The optimum's margin is looked for from 1 in steps of this factor, up and down, at most so many times.
 const MARGIN_FACTOR: f64 = 1.15;
 const MARGIN_STEPS: i32 = 12;
+/// A step up that gains less attainment than this is the last.
+const LEAST_GAIN: f64 = 2e-4;
 /// Halvings of the last step: to 1 % of the margin.
 const HALVINGS: usize = 4;
 
@@ -77,11 +79,17 @@ pub(super) fn rows(
     let queues = &ground.experiment.queues;
     progress.stage("optimum", seeds * queues.len());
     let optima = parallel::map(threads, seeds * queues.len(), |job| {
-        let cost = optimum_engine_seconds(ground, queues[job / seeds], job % seeds, windows);
+        let cost = optimum(ground, queues[job / seeds], job % seeds, windows);
         progress.done(1);
         cost
     });
-    let optima = optima.into_iter().collect::<Result<Vec<f64>, LabError>>()?;
+    let optima = optima.into_iter().collect::<Result<Vec<Optimum>, LabError>>()?;
+    if optima.iter().any(|optimum| !optimum.is_on_target) {
+        notes.push(
+            "at level events no number of replicas keeps the target; the optimum is that of the demand, without margin"
+                .to_owned(),
+        );
+    }
     for (place, &queue) in queues.iter().enumerate() {
         let mut chosen = choose(ground, policies, queue, Level::Events, progress, notes)?;
         if ground.experiment.tuning == Tuning::Hindsight {
@@ -114,7 +122,7 @@ pub(super) fn rows(
                 queue,
                 seed,
                 &sum?,
-                optima[place * seeds + seed],
+                optima[place * seeds + seed].engine_seconds,
             ));
         }
     }
@@ -264,20 +272,21 @@ fn simulate(
     Ok(events::simulate(ground.source, policy, &ground.task, &settings)?)
 }
 
-/// Engine-seconds of the optimum: of the schedules `max over [t, t + L] of ceil(margin · demand)` the one with the smallest
-/// margin that keeps the target, replayed request by request.
-fn optimum_engine_seconds(
-    ground: &Ground<'_>,
-    queue: Discipline,
-    seed: usize,
-    windows: &[Stretch],
-) -> Result<f64, LabError> {
+/// The optimum as replayed request by request.
+struct Optimum {
+    engine_seconds: f64,
+    /// Whether its schedule keeps the target; where no schedule does, it is the one without margin.
+    is_on_target: bool,
+}
+
+/// Of the schedules `max over [t, t + L] of ceil(margin · demand)` the one with the smallest margin that keeps the target.
+fn optimum(ground: &Ground<'_>, queue: Discipline, seed: usize, windows: &[Stretch]) -> Result<Optimum, LabError> {
     let demand = &ground.demands[seed];
     let startup_steps = demand.steps_in(ground.experiment.startup.mean_seconds);
     let replay = |margin: f64| -> Result<Sum, LabError> {
-        let mut need = optimum::need(&demand.replicas, margin);
+        let mut need = schedules::need(&demand.replicas, margin);
         need.iter_mut().for_each(|n| *n = (*n).clamp(ground.task.min_replicas, ground.task.max_replicas));
-        let mut policy = Schedule(optimum::schedule(&need, startup_steps));
+        let mut policy = Schedule(schedules::schedule(&need, startup_steps));
         let mut sum = Sum::default();
         for &window in windows {
             let first = policy.at((window.from_seconds - LEAD_SECONDS).max(0.0));
@@ -286,38 +295,43 @@ fn optimum_engine_seconds(
         }
         Ok(sum)
     };
-    // Cost of a margin if it keeps the target.
-    let keeps = |margin: f64| -> Result<Option<f64>, LabError> {
-        let sum = replay(margin)?;
-        Ok((sum.attainment() >= ground.experiment.attainment).then_some(sum.engine_seconds))
-    };
-    let (mut low, mut high, mut cost);
-    if let Some(kept) = keeps(1.0)? {
-        (low, high, cost) = (1.0 / MARGIN_FACTOR, 1.0, kept);
-        for step in 1..=MARGIN_STEPS {
+    let keeps = |sum: &Sum| sum.attainment() >= ground.experiment.attainment;
+    let bare = replay(1.0)?;
+    let mut best = Optimum { engine_seconds: bare.engine_seconds, is_on_target: true };
+    let (mut low, mut high) = (1.0, 1.0);
+    let mut attainment = bare.attainment();
+    for step in 1..=MARGIN_STEPS {
+        if keeps(&bare) {
             low = MARGIN_FACTOR.powi(-step);
-            let Some(kept) = keeps(low)? else { break };
-            (high, cost) = (low, kept);
-        }
-    } else {
-        (low, high, cost) = (1.0, 1.0, f64::NAN);
-        for step in 1..=MARGIN_STEPS {
-            high = MARGIN_FACTOR.powi(step);
-            if let Some(kept) = keeps(high)? {
-                cost = kept;
+            let sum = replay(low)?;
+            if !keeps(&sum) {
                 break;
             }
-            low = high;
+            (high, best.engine_seconds) = (low, sum.engine_seconds);
+        } else {
+            high = MARGIN_FACTOR.powi(step);
+            let sum = replay(high)?;
+            if keeps(&sum) {
+                best.engine_seconds = sum.engine_seconds;
+                break;
+            }
+            // Prompts that are too long for the objective miss it in an empty fleet: more replicas change nothing.
+            if step == MARGIN_STEPS || sum.attainment() < attainment + LEAST_GAIN {
+                return Ok(Optimum { is_on_target: false, ..best });
+            }
+            (low, attainment) = (high, sum.attainment());
         }
     }
     for _ in 0..HALVINGS {
         let middle = f64::midpoint(low, high);
-        match keeps(middle)? {
-            Some(kept) => (high, cost) = (middle, kept),
-            None => low = middle,
+        let sum = replay(middle)?;
+        if keeps(&sum) {
+            (high, best.engine_seconds) = (middle, sum.engine_seconds);
+        } else {
+            low = middle;
         }
     }
-    Ok(cost)
+    Ok(best)
 }
 
 /// Replicas fixed beforehand for every step.
