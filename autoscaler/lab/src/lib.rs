@@ -15,6 +15,7 @@ pub mod experiment;
 pub mod output;
 mod parallel;
 pub mod policies;
+mod predictive;
 mod progress;
 pub mod recurring;
 pub mod saving;

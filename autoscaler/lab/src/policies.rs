@@ -32,7 +32,7 @@ pub struct Own {
 }
 
 /// The policies of ours that this program has.
-pub const OURS: &[Own] = &[];
+pub const OURS: &[Own] = &[crate::predictive::PREDICTIVE];
 
 /// What a running system had ordered: replicas from a time on, in seconds since the start of the trace, in order.
 #[derive(Debug, Clone, PartialEq)]

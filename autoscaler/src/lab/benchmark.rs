@@ -17,13 +17,14 @@ use super::output::{tell, write};
 /// Run the whole benchmark over a folder of traces and print its tables as markdown.
 ///
 /// Every file and ServeGen folder in it whose format its first line tells is a trace. Each is played at level fluid with
-/// baselines tuned in hindsight and on the first half, at every attainment; then at level events by the best of those.
+/// baselines tuned in hindsight and on the first half, at every attainment; then, at the first attainment, at level events
+/// by ours and the best of those.
 #[derive(Debug, Clone, Args)]
 pub struct BenchmarkArgs {
     /// Folder with traces
     #[arg(long, value_name = "FOLDER")]
     pub traces: PathBuf,
-    /// Attainments, with commas between
+    /// Attainments, with commas between; the first is also played request by request
     #[arg(long, value_name = "PERCENTS", value_delimiter = ',', default_value = "99%,99.9%")]
     pub attainments: Vec<Percent>,
     /// Mean demand that every trace is scaled to, in replicas

@@ -1,0 +1,208 @@
+//! Our own policy in the simulators: what they show is turned into the facts that the controller gathers in a cluster, and
+//! decided by the same function.
+
+use std::collections::BTreeMap;
+
+use autoscaler_plan::{
+    Decision, EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue, Rhythm,
+    RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, State, SumCount, decide,
+};
+use autoscaler_sim::{Coverage, Discipline, Policy, Signals, Task};
+use engine_model::Preset;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::policies::{Own, OwnSetup};
+
+/// Our policy, with its one fixed default.
+pub(crate) const PREDICTIVE: Own = Own {
+    name: "predictive",
+    source: "This project: autoscaler_plan::decide, as the controller and standalone run it. It gets the objective and nothing else.",
+    build: |setup| Box::new(Predictive::new(setup)),
+};
+
+/// Control period of the controller, in seconds at tempo 1.
+const CONTROL_PERIOD_SECONDS: f64 = 2.0;
+
+/// `scaleDown.stabilizationSeconds` of an EngineAutoscaler, at tempo 1.
+const STABILIZATION_SECONDS: f64 = 60.0;
+
+/// Any moment that steps of every length divide.
+const START_SECONDS: i64 = 1_700_006_400;
+
+/// Counters of one engine since it became Ready.
+#[derive(Debug, Clone)]
+struct Counters {
+    id: String,
+    finished: f64,
+    ttft: SumCount,
+    inter_token_latency: SumCount,
+    prompt_tokens: SumCount,
+    output_tokens: SumCount,
+}
+
+struct Predictive {
+    settings: Settings,
+    state: State,
+    period_seconds: f64,
+    mean_prompt_tokens: f64,
+    kv_cache_tokens: f64,
+    engines: BTreeMap<u64, Counters>,
+    finished_total: f64,
+    output_tokens_total: f64,
+    decision: Option<Decision>,
+}
+
+impl Predictive {
+    fn new(setup: &OwnSetup<'_>) -> Self {
+        let task: &Task = setup.task;
+        let rhythm = Rhythm::new(setup.season_seconds, setup.tempo, setup.step_seconds).unwrap_or(Rhythm::DAY);
+        let period_seconds = (CONTROL_PERIOD_SECONDS * setup.tempo).clamp(0.25, setup.step_seconds.max(0.25));
+        let profile =
+            Preset { name: "trace", description: "the engine that is simulated", step: task.step, limits: task.limits };
+        Self {
+            settings: Settings {
+                min_replicas: task.min_replicas,
+                max_replicas: task.max_replicas,
+                objective: Objective {
+                    ttft_seconds: task.objective.ttft_seconds,
+                    inter_token_latency_seconds: task.objective.inter_token_seconds,
+                    attainment: task.attainment,
+                },
+                stabilization_seconds: STABILIZATION_SECONDS * setup.tempo,
+                startup_seconds: None,
+                control_period_seconds: period_seconds,
+                capacity_prior: f64::from(task.capacity.concurrency.max(1)),
+                engine_profile: Some(profile),
+                rhythm,
+                queue: match setup.queue {
+                    Discipline::Deadline => Queue::Deadline,
+                    Discipline::Fifo => Queue::Fifo,
+                },
+                paused: false,
+            },
+            state: State::default(),
+            period_seconds,
+            mean_prompt_tokens: task.workload.prompt_tokens,
+            kv_cache_tokens: task.limits.kv_tokens as f64,
+            engines: BTreeMap::new(),
+            finished_total: 0.0,
+            output_tokens_total: 0.0,
+            decision: None,
+        }
+    }
+
+    /// Spreads what the fleet finished since the last look over the engines that were Ready.
+    fn count(&mut self, signals: &Signals<'_>) {
+        let ready = f64::from(signals.ready.max(1));
+        let finished = (signals.finished_total - self.finished_total).max(0.0) / ready;
+        let tokens = (signals.output_tokens_total - self.output_tokens_total).max(0.0) / ready;
+        (self.finished_total, self.output_tokens_total) = (signals.finished_total, signals.output_tokens_total);
+        let none = SumCount { sum: 0.0, count: 0.0 };
+        for replica in signals.fleet.iter().filter(|replica| replica.ready_seconds.is_some()) {
+            let counters = self.engines.entry(replica.id).or_insert_with(|| Counters {
+                id: format!("trace/engine-{}", replica.id),
+                finished: 0.0,
+                ttft: none,
+                inter_token_latency: none,
+                prompt_tokens: none,
+                output_tokens: none,
+            });
+            counters.finished += finished;
+            add(&mut counters.ttft, finished, signals.ttft_mean_seconds);
+            add(&mut counters.inter_token_latency, tokens, signals.inter_token_latency_mean_seconds);
+            add(&mut counters.prompt_tokens, finished, self.mean_prompt_tokens);
+            counters.output_tokens.count += finished;
+            counters.output_tokens.sum += tokens;
+        }
+        self.engines.retain(|id, _| signals.fleet.iter().any(|replica| replica.id == *id));
+    }
+
+    fn facts(&self, signals: &Signals<'_>, now: Timestamp) -> Facts {
+        let ready = f64::from(signals.ready.max(1));
+        let mut views = BTreeMap::new();
+        let engines = signals.fleet.iter().map(|replica| {
+            let created = at(replica.ordered_seconds);
+            let counters = self.engines.get(&replica.id);
+            let (Some(since), Some(counters)) = (replica.ready_seconds, counters) else {
+                return EngineFacts {
+                    id: format!("trace/engine-{}", replica.id),
+                    phase: Phase::Starting { since: created },
+                    milestones: Milestones::default(),
+                    observation: Observation::Absent { reason: "starts".to_owned() },
+                };
+            };
+            let running = signals.running / ready;
+            views.insert(counters.id.clone(), RouterEngineView { in_flight: running, ..RouterEngineView::default() });
+            let sample = EngineSample {
+                has_vllm_metrics: true,
+                running: Some(running),
+                waiting: Some(0.0),
+                kv_cache_usage: Some(signals.kv_cache_usage),
+                finished_total: Some(counters.finished),
+                ttft: Some(counters.ttft),
+                inter_token_latency: Some(counters.inter_token_latency),
+                prompt_tokens: Some(counters.prompt_tokens),
+                output_tokens: Some(counters.output_tokens),
+                kv_cache_tokens: Some(self.kv_cache_tokens),
+                ..EngineSample::without_vllm_metrics(now)
+            };
+            let lost = || Observation::Stale { age_seconds: 60.0, reason: "the scrape was lost".to_owned() };
+            EngineFacts {
+                id: counters.id.clone(),
+                phase: Phase::Ready { created, since: at(since) },
+                milestones: Milestones::default(),
+                observation: if signals.is_fresh { Observation::Seen(sample) } else { lost() },
+            }
+        });
+        let engines = engines.collect();
+        let observation = if signals.is_fresh {
+            RouterObservation::Seen(RouterSample {
+                at: now,
+                queue_depth: signals.waiting,
+                received_total: signals.arrived_total,
+                arrivals_share: 1.0,
+                engines: views,
+            })
+        } else {
+            RouterObservation::Unreachable { reason: "the scrape was lost".to_owned() }
+        };
+        let router = RouterFacts::Replicas(vec![RouterReplica { id: "trace/router".to_owned(), observation }]);
+        Facts { settings: self.settings.clone(), replicas: signals.replicas, engines, router }
+    }
+}
+
+impl Policy for Predictive {
+    fn period_seconds(&self) -> f64 {
+        self.period_seconds
+    }
+
+    fn decide(&mut self, signals: &Signals<'_>) -> u32 {
+        if signals.is_fresh {
+            self.count(signals);
+        }
+        self.settings.control_period_seconds = signals.period_seconds.max(self.period_seconds);
+        let now = at(signals.now_seconds);
+        let facts = self.facts(signals, now);
+        let d = decide(&facts, &mut self.state, now); // DEBUG
+        if (signals.now_seconds as i64) % 1800 == 0 && signals.now_seconds > 4.0*86400.0 && signals.now_seconds < 5.0*86400.0 { eprintln!("{:.0} run {:.0} wait {:.0} d {:.2} floor {:.2} ready {} -> {} cap {:.1} {:?} S {:?} L {:.0} plan {:?}", signals.now_seconds, signals.running, signals.waiting, d.demand.replicas, d.demand.floor_replicas, signals.ready, d.replicas, d.capacity.requests, d.capacity.source, d.demand.service_seconds, d.startup.p95_seconds, d.plan.map(|p| (p.replicas, p.price, p.gain, p.hold_seconds, p.goal))); }
+        self.decision.insert(d).replicas
+    }
+
+    fn coverage(&self) -> Option<Coverage> {
+        let (judged, covered) = self.state.forecast_coverage()?;
+        let share = |covered: u64| covered as f64 / judged as f64;
+        let [p50, p80, p95, p99] = covered.map(share);
+        Some(Coverage { p50, p80, p95, p99 })
+    }
+}
+
+fn add(total: &mut SumCount, count: f64, mean: f64) {
+    total.count += count;
+    total.sum += count * mean;
+}
+
+fn at(seconds: f64) -> Timestamp {
+    let start = Timestamp::from_second(START_SECONDS).unwrap_or(Timestamp::UNIX_EPOCH);
+    let milliseconds = (seconds * 1e3).round() as i64;
+    start.checked_add(SignedDuration::from_millis(milliseconds)).unwrap_or(start)
+}
