@@ -130,7 +130,7 @@
 
   const days = (run) => {
     const perDay = DAY / data.step_seconds;
-    const count = Math.ceil(data.demand.length / perDay - 1e-9);
+    const count = Math.ceil(data.demand.length / perDay - 0.01);
     const most = Math.max(1, ...data.demand, ...run.ready) * 1.03;
     const scored = Math.round(data.scored_from_seconds / DAY);
     const panels = [];
