@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.M)
 PLAIN = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
-PURE = ["adapter-api", "adapter-core", "autoscaler-plan", "engine-model", "router-core"]
+PURE = ["adapter-api", "adapter-core", "autoscaler-forecast", "autoscaler-plan", "autoscaler-sim", "engine-model", "router-core"]
 IMPURE = {"tokio", "kube", "hyper", "reqwest", "axum"}
 
 

@@ -64,6 +64,9 @@ pub struct EngineAutoscalerSpec {
     /// Start-up time from order to Ready. It is learned; what is set here overrides it.
     #[serde(default)]
     pub startup: StartupSpec,
+    /// Time scales of the forecast.
+    #[serde(default)]
+    pub forecast: ForecastSpec,
     /// How replicas are let go.
     #[serde(default)]
     pub scale_down: ScaleDownSpec,
@@ -147,6 +150,26 @@ pub struct StartupSpec {
     pub fixed: Option<HumanDuration>,
 }
 
+/// Time scales of the forecast.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastSpec {
+    /// Length of the pattern that repeats.
+    #[serde(default = "season")]
+    #[schemars(schema_with = "duration_schema")]
+    pub season: HumanDuration,
+    /// Scale of the forecast's minutes: 1 is life, 0.0125 a replay at eighty times its pace.
+    #[serde(default = "tempo")]
+    #[schemars(range(min = 0.0001, max = 10.0))]
+    pub tempo: f64,
+}
+
+impl Default for ForecastSpec {
+    fn default() -> Self {
+        Self { season: season(), tempo: tempo() }
+    }
+}
+
 /// How replicas are let go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -187,6 +210,15 @@ fn inter_token_latency() -> HumanDuration {
 
 fn attainment() -> Percent {
     "99%".parse().expect("a percentage")
+}
+
+/// People live by the day.
+fn season() -> HumanDuration {
+    HumanDuration::from_secs(86_400)
+}
+
+fn tempo() -> f64 {
+    1.0
 }
 
 /// As long as a warm start takes at best: giving a replica back earlier saves less than its return costs.

@@ -1,7 +1,7 @@
 //! From what was written to what is decided on. The API server checks the same rules; an older definition, or none, may
 //! let a bad object through.
 
-use autoscaler_plan::{Objective, Settings};
+use autoscaler_plan::{Objective, Queue, Rhythm, Settings};
 
 use crate::spec::{EngineAutoscalerSpec, Mode};
 
@@ -36,6 +36,9 @@ impl std::fmt::Display for Target {
         write!(formatter, "{} {}", self.kind, self.name)
     }
 }
+
+/// Time from one plan to the next; the reactive floor acts each control period.
+const PLAN_STEP_SECONDS: f64 = 10.0;
 
 /// Why a spec cannot be acted on: the field and the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +90,12 @@ pub fn validate(
         let fix = "write a duration such as 90s, or leave it out to have it learned";
         return refuse("startup.override", "it must be longer than 0s".to_owned(), fix);
     }
+    let plan_step_seconds = PLAN_STEP_SECONDS.max(control_period_seconds);
+    let rhythm = Rhythm::new(spec.forecast.season.as_secs_f64(), spec.forecast.tempo, plan_step_seconds);
+    let Ok(rhythm) = rhythm else {
+        let problem = format!("season {} with tempo {} cannot be planned", spec.forecast.season, spec.forecast.tempo);
+        return refuse("forecast", problem, "write a season from 4m to 7d (24h) and a tempo above 0 (1)");
+    };
     let settings = Settings {
         min_replicas,
         max_replicas,
@@ -95,6 +104,9 @@ pub fn validate(
         startup_seconds,
         control_period_seconds,
         capacity_prior,
+        engine_profile: None,
+        rhythm,
+        queue: Queue::Deadline,
         paused: spec.paused,
     };
     Ok(Validated {

@@ -183,9 +183,7 @@ impl Policy for Predictive {
         self.settings.control_period_seconds = signals.period_seconds.max(self.period_seconds);
         let now = at(signals.now_seconds);
         let facts = self.facts(signals, now);
-        let d = decide(&facts, &mut self.state, now); // DEBUG
-        if (signals.now_seconds as i64) % 1800 == 0 && signals.now_seconds > 4.0*86400.0 && signals.now_seconds < 5.0*86400.0 { eprintln!("{:.0} run {:.0} wait {:.0} d {:.2} floor {:.2} ready {} -> {} cap {:.1} {:?} S {:?} L {:.0} plan {:?}", signals.now_seconds, signals.running, signals.waiting, d.demand.replicas, d.demand.floor_replicas, signals.ready, d.replicas, d.capacity.requests, d.capacity.source, d.demand.service_seconds, d.startup.p95_seconds, d.plan.map(|p| (p.replicas, p.price, p.gain, p.hold_seconds, p.goal))); }
-        self.decision.insert(d).replicas
+        self.decision.insert(decide(&facts, &mut self.state, now)).replicas
     }
 
     fn coverage(&self) -> Option<Coverage> {

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, CapacityPrior};
 use crate::decision::{Decision, Demand, Reason, reasons};
-use crate::demand::Look;
+use crate::demand::Times;
 use crate::facts::{Facts, Phase, RouterFacts, Settings};
+use crate::look::Look;
+use crate::planner::Planned;
 use crate::startup::{Startup, seconds_between};
 use crate::state::State;
 
@@ -31,13 +33,21 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
     let facts = &settle_newcomers(facts, now);
     let settings = &facts.settings;
     let look = Look::at(facts, now);
-    let startup = learn(facts, &look, state, now);
-    let capacity = state.capacity.at(&settings.objective, settings.capacity_prior);
-    let demand = state.demand.ahead(&look, &capacity, facts, startup.p95_seconds);
-    let wanted = wanted(&demand, &capacity);
+    let (startup, elapsed_seconds) = learn(facts, &look, state, now);
+    let prior = CapacityPrior { requests: settings.capacity_prior, profile: settings.engine_profile.as_ref() };
+    let capacity = state.capacity.at(&settings.objective, &prior);
+    let times =
+        Times { elapsed_seconds, startup_seconds: startup.p95_seconds, service_seconds: capacity.service_seconds };
+    state.demand.learn(facts, &look, times);
+    state.demand.retain(facts);
+    let mut demand = state.demand.at(&look, &capacity, times);
+    let planned = state.plan.advance(settings, &demand, &look, &capacity, &startup, now);
+    demand.forecast_per_second = planned.as_ref().and_then(|planned| arrivals_at(planned, &demand, &capacity));
+    let floor = floor(&demand);
+    let wanted = floor.max(planned.as_ref().map_or(0, |planned| planned.replicas));
 
     let mut plan = Plan { facts, look: &look, replicas: wanted, because: Vec::new() };
-    plan.explain_demand(wanted, &demand, &capacity, &startup);
+    plan.explain_demand(floor, planned.as_ref(), &demand, &capacity, &startup);
     plan.keep_one_without_router();
     plan.clamp();
     plan.stabilise(state, now);
@@ -48,7 +58,7 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
     let because = plan.because;
 
     remember_order(facts, state, replicas, now);
-    Decision { replicas, wanted, because, demand, capacity, startup, observed: look.observed }
+    Decision { replicas, wanted, because, demand, plan: planned, capacity, startup, observed: look.observed }
 }
 
 /// An engine that has just become Ready and was not scraped yet counts as starting: it is no loss of data.
@@ -67,11 +77,11 @@ fn settle_newcomers(facts: &Facts, now: Timestamp) -> Facts {
 }
 
 /// Takes what was seen into the memory.
-fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestamp) -> Startup {
+fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestamp) -> (Startup, f64) {
     let settings = &facts.settings;
     let elapsed = state.decided_at.map_or(0.0, |at| seconds_between(at, now).max(0.0));
     state.decided_at = Some(now);
-    state.startup.learn(&facts.engines);
+    state.startup.learn(&facts.engines, now);
     let startup = state.startup.quantiles(settings.startup_seconds);
 
     let memory = (MEMORY_STARTUPS * startup.p95_seconds).max(MEMORY_PERIODS * settings.control_period_seconds);
@@ -89,19 +99,22 @@ fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestamp) -> Start
         }
     }
     state.intervals.retain(|id, _| look.loads.iter().any(|(seen, _)| seen == id));
-    state.demand.learn(facts, look, elapsed, startup.p95_seconds);
-    state.demand.retain(facts);
-    startup
+    (startup, elapsed)
 }
 
-/// Replicas that hold the slots and the margin.
-fn wanted(demand: &Demand, capacity: &Capacity) -> u32 {
-    if demand.slots <= 0.0 {
+/// Replicas for what is in service and waits now, whatever the forecast says.
+fn floor(demand: &Demand) -> u32 {
+    if demand.floor_replicas <= 0.0 {
         return 0;
     }
-    let replicas = ((demand.slots + demand.margin) / capacity.requests - ROUNDING).ceil().max(1.0);
     // A float beyond u32 saturates, and the maximum clamps it.
-    replicas as u32
+    (demand.floor_replicas - ROUNDING).ceil().max(1.0) as u32
+}
+
+/// Arrivals a second that would fill the forecast median.
+fn arrivals_at(planned: &Planned, demand: &Demand, capacity: &Capacity) -> Option<f64> {
+    let [median, ..] = planned.forecast.quantiles;
+    demand.service_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| median * capacity.requests / seconds)
 }
 
 /// Orders are remembered when they are made and forgotten when they are taken back.
@@ -109,7 +122,7 @@ fn remember_order(facts: &Facts, state: &mut State, replicas: u32, now: Timestam
     if replicas > facts.replicas {
         state.startup.ordered(replicas - facts.replicas, now);
     } else if replicas < facts.replicas {
-        state.startup.withdrawn();
+        state.startup.withdrawn(facts.replicas - replicas, now);
     }
 }
 
@@ -136,29 +149,41 @@ impl Plan<'_> {
         self.because.push(Reason::new(reason, value, message));
     }
 
-    fn explain_demand(&mut self, wanted: u32, demand: &Demand, capacity: &Capacity, startup: &Startup) {
-        if wanted == 0 {
+    fn explain_demand(
+        &mut self,
+        floor: u32,
+        planned: Option<&Planned>,
+        demand: &Demand,
+        capacity: &Capacity,
+        startup: &Startup,
+    ) {
+        if floor == 0 {
             self.note(reasons::NO_TRAFFIC, 0.0, "no request is in service or waits".to_owned());
         } else {
             let message = format!(
-                "{:.1} requests in service, {:.1} waiting: {:.1} slots and a margin of {:.1} over {:.1} a replica (set by {}) need {wanted}",
+                "{:.1} requests in service, {:.1} waiting, over {:.1} a replica (set by {}) need {floor} now",
                 demand.in_service,
                 demand.waiting,
-                demand.slots,
-                demand.margin,
                 capacity.requests,
                 capacity.source.as_words(),
             );
-            self.note(reasons::DEMAND, f64::from(wanted), message);
+            self.note(reasons::DEMAND, f64::from(floor), message);
         }
-        if let (Some(now), Some(then)) = (demand.arrivals_per_second, demand.forecast_per_second)
-            && then > 1.05 * now
-        {
+        if let Some(planned) = planned {
+            let [median, _, most, _] = planned.forecast.quantiles;
             let message = format!(
-                "arrivals of {now:.2}/s are expected at {then:.2}/s in {:.1} s, when an engine ordered now is Ready",
-                startup.p95_seconds
+                "demand of {:.2} replicas will peak at {median:.2} (median), {most:.2} (95 %) within the {:.1} s of a start: \
+                 {} at a price of {:.0} for a missing one (margin {:.2}, held {:.0} s)",
+                demand.replicas,
+                startup.p95_seconds,
+                planned.replicas,
+                planned.price,
+                planned.gain,
+                planned.hold_seconds,
             );
-            self.note(reasons::ARRIVALS_GROW, then, message);
+            let reason = Reason::new(reasons::FORECAST, f64::from(planned.replicas), message);
+            // The one that asks for more binds, and goes first.
+            if planned.replicas > floor { self.because.insert(0, reason) } else { self.because.push(reason) }
         }
         if demand.waiting >= 1.0 {
             let message = format!("{:.0} requests wait for a slot", demand.waiting);

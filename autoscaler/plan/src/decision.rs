@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::capacity::Capacity;
+use crate::planner::Planned;
 use crate::startup::Startup;
 
 /// The outcome of one decision.
@@ -16,6 +17,8 @@ pub struct Decision {
     pub because: Vec<Reason>,
     /// The load it was decided on.
     pub demand: Demand,
+    /// The plan over the start-up time; `None` in the first plan step of a target.
+    pub plan: Option<Planned>,
     /// What a replica carries.
     pub capacity: Capacity,
     /// How long a replica takes from order to Ready.
@@ -71,10 +74,10 @@ impl Reason {
 pub mod reasons {
     /// Requests in service and waiting, over what a replica carries, ask for this number.
     pub const DEMAND: &str = "Demand";
+    /// The plan over the start-up time asks for this number.
+    pub const FORECAST: &str = "Forecast";
     /// No request is in service or waits.
     pub const NO_TRAFFIC: &str = "NoTraffic";
-    /// Arrivals grow; the plan covers what they will be when an engine ordered now is Ready.
-    pub const ARRIVALS_GROW: &str = "ArrivalsGrow";
     /// Requests wait; replicas that start and the free slots of the Ready ones are credited.
     pub const BACKLOG: &str = "Backlog";
     /// Replicas were ordered and start.
@@ -106,7 +109,7 @@ pub mod reasons {
     pub const ALL: [&str; 16] = [
         DEMAND,
         NO_TRAFFIC,
-        ARRIVALS_GROW,
+        FORECAST,
         BACKLOG,
         STARTING,
         STABILIZING,
@@ -130,10 +133,10 @@ pub struct Demand {
     pub in_service: f64,
     /// Requests that wait in engines and routers, at this moment.
     pub waiting: f64,
-    /// Requests at once that the plan makes room for: smoothed, with growth and backlog, without margin.
-    pub slots: f64,
-    /// Further room for the chance of arrivals, at the attainment asked for.
-    pub margin: f64,
+    /// Replicas that the requests in service would fill if none had to wait.
+    pub replicas: f64,
+    /// Replicas that what is in service and waits now asks for, averaged over some seconds: the reactive floor.
+    pub floor_replicas: f64,
     /// Arrivals per second; `None` until two observations told a rate.
     pub arrivals_per_second: Option<f64>,
     /// Arrivals per second expected when an engine ordered now is Ready.

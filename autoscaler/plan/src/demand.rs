@@ -1,34 +1,31 @@
-//! Demand: requests in service and waiting, how fast they arrive and how long they stay, ahead over the start-up time.
+//! Demand: what arrives, how long it stays, and so how many requests would be in service if none had to wait.
 //!
-//! Work is counted once: an engine and the routers that send to it see the same requests, so the larger view counts.
 //! What arrives is never taken from throughput, which a full fleet censors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use statrs::function::erf::erfc;
 
-use crate::capacity::{Capacity, EngineLoad, standard_deviations};
-use crate::decision::{Demand, Observed};
-use crate::facts::{
-    EngineFacts, EngineSample, Facts, Observation, Phase, RouterEngineView, RouterFacts, RouterObservation, SumCount,
-};
+use crate::capacity::Capacity;
+use crate::decision::Demand;
+use crate::facts::{Facts, Observation, Phase, RouterFacts, RouterObservation};
+use crate::look::Look;
 
-/// The load is averaged over this share of the start-up time: a start that takes minutes need not answer a blip of seconds.
+/// The load is averaged over this share of the start-up time before the reactive floor acts on it: a start that takes
+/// minutes need not answer a blip of seconds.
 const SMOOTH_SHARE: f64 = 1.0 / 8.0;
 
 /// Longest average of the load.
 const SMOOTH_MOST_SECONDS: f64 = 30.0;
 
-/// Arrivals are averaged over this share of the start-up time, and over `SLOW_SHARE` to see their growth.
-const FAST_SHARE: f64 = 0.25;
-const SLOW_SHARE: f64 = 2.0;
-
-/// Growth adds at most this share of the present arrivals: a line drawn through noise must not order a fleet.
-const MOST_GROWTH: f64 = 1.0;
+/// Arrivals are shown as their average over this share of the start-up time.
+const SHOWN_SHARE: f64 = 0.25;
 
 /// A backlog is to be gone within this share of a start-up time once its engines are there.
 const DRAIN_SHARE: f64 = 0.5;
+
+/// Counts of arrivals kept: a service time of eight minutes at a control period of two seconds.
+const MOST_ARRIVAL_COUNTS: usize = 240;
 
 /// Average with an exponential window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -47,167 +44,37 @@ impl Average {
 pub(crate) struct DemandState {
     in_service: Average,
     waiting: Average,
-    arrivals_fast: Average,
-    arrivals_slow: Average,
+    arrivals: Average,
     /// Requests in service, and requests that ended per second, over the same window: their ratio is the service time.
     served: Average,
     ended: Average,
+    /// Requests that would be in service if none had to wait.
+    offered: Option<f64>,
+    /// Arrivals of the last looks: seconds, requests. Not stored: a restart counts anew.
+    #[serde(skip)]
+    lately: VecDeque<(f64, f64)>,
     /// Last counters per engine and router, and the work then: after a restart the rate of the gap is known.
     counters: BTreeMap<String, f64>,
     work: Option<f64>,
 }
 
-/// The load at one moment, after views were joined.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Look {
-    pub(crate) in_service: f64,
-    pub(crate) waiting: f64,
-    pub(crate) observed: Observed,
-    /// Ready engines that answer without vLLM's metrics.
-    pub(crate) router_view_only: u32,
-    /// Router replicas that answered.
-    pub(crate) routers_seen: u32,
-    /// Engines that answered or that a router sees.
-    pub(crate) engines_seen: u32,
-    /// Per engine, for learning its capacity.
-    pub(crate) loads: Vec<(String, EngineLoad)>,
-}
-
-impl Look {
-    /// Joins the engines' and the routers' views.
-    pub(crate) fn at(facts: &Facts, now: jiff::Timestamp) -> Self {
-        let mut look = Self::default();
-        let (mut queue, mut router_at) = (0.0, now);
-        if let RouterFacts::Replicas(replicas) = &facts.router {
-            for replica in replicas {
-                match &replica.observation {
-                    RouterObservation::Unreachable { .. } => look.observed.routers_silent += 1,
-                    RouterObservation::Seen(sample) => {
-                        look.routers_seen += 1;
-                        queue += sample.queue_depth;
-                        router_at = sample.at;
-                    }
-                }
-            }
-        }
-        look.waiting = queue;
-        for engine in &facts.engines {
-            look.join(engine, router_view(&facts.router, &engine.id), queue, router_at, facts);
-        }
-        let most = look.loads.iter().map(|(_, load)| load.in_service).fold(0.0, f64::max);
-        for (_, load) in &mut look.loads {
-            load.is_busiest = load.in_service + 0.5 >= most;
-        }
-        look
-    }
-
-    fn join(
-        &mut self,
-        engine: &EngineFacts,
-        router: Option<RouterEngineView>,
-        queue: f64,
-        router_at: jiff::Timestamp,
-        facts: &Facts,
-    ) {
-        match engine.phase {
-            Phase::Starting { .. } => self.observed.starting += 1,
-            // What a draining engine still serves ends there and needs no room elsewhere.
-            Phase::Draining => self.observed.draining += 1,
-            Phase::Ready { .. } => {
-                self.observed.ready += 1;
-                let sample = match &engine.observation {
-                    Observation::Seen(sample) => Some(sample),
-                    Observation::Absent { .. } | Observation::Stale { .. } => None,
-                };
-                let period_seconds = facts.settings.control_period_seconds;
-                let Some(mut load) = join_views(sample, router, router_at, period_seconds) else {
-                    self.observed.unobserved += 1;
-                    return;
-                };
-                self.engines_seen += 1;
-                if sample.is_none() {
-                    // The router sees what it sent, but not what waits inside, nor what others sent.
-                    self.observed.unobserved += 1;
-                }
-                if sample.is_some_and(|sample| !sample.has_vllm_metrics) {
-                    self.router_view_only += 1;
-                }
-                self.in_service += load.in_service;
-                self.waiting += load.waiting;
-                load.queue = queue;
-                self.loads.push((engine.id.clone(), load));
-            }
-        }
-    }
-}
-
-/// The view of one engine: its own, the router's, or the larger of both.
-fn join_views(
-    sample: Option<&EngineSample>,
-    router: Option<RouterEngineView>,
-    router_at: jiff::Timestamp,
-    period_seconds: f64,
-) -> Option<EngineLoad> {
-    let in_flight = router.map(|view| view.in_flight);
-    match sample {
-        // A vLLM that has not served anything yet shows these gauges without a sample: it answered, and it is idle.
-        Some(sample) if sample.has_vllm_metrics => {
-            let running = sample.running.unwrap_or(0.0);
-            let waiting = sample.waiting.unwrap_or(0.0);
-            // What the router sent and the engine does not show is on its way: it will run.
-            let on_the_way = (in_flight.unwrap_or(0.0) - running - waiting).max(0.0);
-            Some(EngineLoad {
-                at: sample.at,
-                in_service: running + on_the_way,
-                waiting,
-                queue: 0.0,
-                is_busiest: true,
-                ttft: sample.ttft,
-                inter_token_latency: sample.inter_token_latency,
-                period_seconds,
-            })
-        }
-        Some(_) | None => router.map(|view| EngineLoad {
-            at: router_at,
-            in_service: view.in_flight,
-            waiting: 0.0,
-            queue: 0.0,
-            is_busiest: true,
-            ttft: view.ttft,
-            inter_token_latency: view.inter_token_latency,
-            period_seconds,
-        }),
-    }
-}
-
-/// Sum of what the router replicas see of an engine; `None` when none of them answered.
-fn router_view(router: &RouterFacts, engine: &str) -> Option<RouterEngineView> {
-    let RouterFacts::Replicas(replicas) = router else { return None };
-    let mut sum: Option<RouterEngineView> = None;
-    for replica in replicas {
-        let RouterObservation::Seen(sample) = &replica.observation else { continue };
-        let view = sample.engines.get(engine).copied().unwrap_or_default();
-        let joined = sum.get_or_insert_default();
-        joined.in_flight += view.in_flight;
-        joined.ttft = add(joined.ttft, view.ttft);
-        joined.inter_token_latency = add(joined.inter_token_latency, view.inter_token_latency);
-    }
-    sum
-}
-
-fn add(left: Option<SumCount>, right: Option<SumCount>) -> Option<SumCount> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(SumCount { sum: left.sum + right.sum, count: left.count + right.count }),
-        (one, None) | (None, one) => one,
-    }
+/// What one look added to the memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Times {
+    pub(crate) elapsed_seconds: f64,
+    pub(crate) startup_seconds: f64,
+    /// Unqueued, at capacity; `None` until the engine model knows it.
+    pub(crate) service_seconds: Option<f64>,
 }
 
 impl DemandState {
     /// Takes one look into the averages. Without a complete look the averages stay: half a fleet is not half the load.
-    pub(crate) fn learn(&mut self, facts: &Facts, look: &Look, elapsed_seconds: f64, startup_seconds: f64) {
+    pub(crate) fn learn(&mut self, facts: &Facts, look: &Look, times: Times) {
+        let Times { elapsed_seconds, startup_seconds, .. } = times;
         let period = facts.settings.control_period_seconds;
         let smooth = (SMOOTH_SHARE * startup_seconds).clamp(period, SMOOTH_MOST_SECONDS.max(period));
         let complete = look.observed.unobserved == 0 && look.observed.routers_silent == 0;
+        let work = look.in_service + look.waiting;
         if !complete {
             // Higher than known is certain, lower is not.
             let known = [(&mut self.in_service, look.in_service), (&mut self.waiting, look.waiting)];
@@ -216,30 +83,62 @@ impl DemandState {
                     average.add(value, elapsed_seconds, smooth);
                 }
             }
+            self.offered = Some(self.offered.map_or(work, |offered| offered.max(look.in_service)));
             self.counters.clear();
             self.work = None;
             return;
         }
         self.in_service.add(look.in_service, elapsed_seconds, smooth);
         self.waiting.add(look.waiting, elapsed_seconds, smooth);
-        let work = look.in_service + look.waiting;
         let received = self.increase(received_counters(facts));
         let finished = self.increase(finished_counters(facts));
         let change = self.work.replace(work).map(|before| work - before);
         if elapsed_seconds <= 0.0 {
+            self.offered.get_or_insert(work);
             return;
         }
         let arrived = received.or_else(|| Some((finished? + change?).max(0.0)));
         let ended = finished.or_else(|| Some((received? - change?).max(0.0)));
         if let Some(arrived) = arrived {
-            let rate = arrived / elapsed_seconds;
-            self.arrivals_fast.add(rate, elapsed_seconds, (FAST_SHARE * startup_seconds).max(period));
-            self.arrivals_slow.add(rate, elapsed_seconds, (SLOW_SHARE * startup_seconds).max(8.0 * period));
+            self.arrivals.add(arrived / elapsed_seconds, elapsed_seconds, (SHOWN_SHARE * startup_seconds).max(period));
         }
         if let Some(ended) = ended {
             let window = startup_seconds.max(30.0 * period);
             self.served.add(look.in_service, elapsed_seconds, window);
             self.ended.add(ended / elapsed_seconds, elapsed_seconds, window);
+        }
+        self.offer(arrived, look, times);
+    }
+
+    /// Requests that would be in service at capacity if none had to wait: those that arrived within the last service time.
+    /// Neither a full fleet, which hides what it cannot serve, nor an idle one, which serves faster, changes that.
+    fn offer(&mut self, arrived: Option<f64>, look: &Look, times: Times) {
+        let stay = times.service_seconds.or_else(|| self.observed_service_seconds());
+        let (Some(arrived), Some(stay)) = (arrived, stay) else {
+            self.offered = Some(look.in_service + look.waiting);
+            return;
+        };
+        self.lately.push_back((times.elapsed_seconds, arrived));
+        let (mut covered, mut offered, mut needed) = (0.0, 0.0, 0);
+        for (seconds, arrivals) in self.lately.iter().rev() {
+            if covered >= stay || needed >= MOST_ARRIVAL_COUNTS {
+                break;
+            }
+            offered += arrivals * ((stay - covered) / seconds).min(1.0);
+            covered += seconds;
+            needed += 1;
+        }
+        self.lately.drain(..self.lately.len() - needed);
+        // After a start less than a service time is known: what is there already stays in part.
+        let before = (1.0 - covered / stay).max(0.0) * self.offered.unwrap_or(look.in_service + look.waiting);
+        self.offered = Some(offered + before);
+    }
+
+    /// Seconds a request was in service, from what was seen.
+    fn observed_service_seconds(&self) -> Option<f64> {
+        match (self.served.0, self.ended.0) {
+            (Some(served), Some(ended)) if served > 0.0 && ended > 0.0 => Some(served / ended),
+            _ => None,
         }
     }
 
@@ -264,54 +163,29 @@ impl DemandState {
         self.counters.retain(|name, _| names.contains(name));
     }
 
-    /// Requests at once to make room for, as seen when an engine ordered now is Ready.
-    pub(crate) fn ahead(&self, look: &Look, capacity: &Capacity, facts: &Facts, startup_seconds: f64) -> Demand {
+    /// The load now, in requests and in replicas.
+    pub(crate) fn at(&self, look: &Look, capacity: &Capacity, times: Times) -> Demand {
+        let service_seconds = times.service_seconds.or_else(|| self.observed_service_seconds());
         let in_service = self.in_service.0.unwrap_or(look.in_service);
         let waiting = self.waiting.0.unwrap_or(look.waiting);
-        let service_seconds = match (self.served.0, self.ended.0) {
-            (Some(served), Some(ended)) if served > 0.0 && ended > 0.0 => Some(served / ended),
-            _ => None,
-        };
-        let growth = self.growth(startup_seconds);
-        let fast = self.arrivals_fast.0;
-        let share = fast.filter(|fast| *fast > 0.0).map_or(0.0, |fast| growth / fast);
-        // What arrives times how long it stays, where a full fleet shows no more than its own size.
-        let offered = match (service_seconds, fast) {
-            (Some(seconds), Some(rate)) if waiting >= 1.0 => in_service.max(rate * seconds),
-            _ => in_service,
-        };
-        let backlog = self.backlog(waiting, service_seconds, startup_seconds);
-        let mut slots = offered * (1.0 + share) + backlog;
-        if slots < NOTHING && look.in_service + look.waiting <= 0.0 {
-            slots = 0.0;
+        // Room for what waits. Ordered engines come after a start-up time and then have as long to drain it: a request that
+        // is served in a tenth of that needs a tenth of a slot. Without this credit a queue orders ever more while its
+        // engines start.
+        let drain_seconds = DRAIN_SHARE * times.startup_seconds;
+        let share = service_seconds.map_or(1.0, |seconds| (seconds / drain_seconds).min(1.0));
+        let mut floor = (in_service + waiting * share) / capacity.requests;
+        if floor * capacity.requests < NOTHING && look.in_service + look.waiting <= 0.0 {
+            floor = 0.0;
         }
         Demand {
             in_service: look.in_service,
             waiting: look.waiting,
-            slots,
-            margin: margin(slots, facts, capacity, service_seconds),
-            arrivals_per_second: fast,
-            forecast_per_second: fast.map(|fast| fast + growth),
+            replicas: self.offered.unwrap_or(0.0) / capacity.requests,
+            floor_replicas: floor,
+            arrivals_per_second: self.arrivals.0,
+            forecast_per_second: None,
             service_seconds,
         }
-    }
-
-    /// Arrivals per second that are added over the start-up time, if they go on growing as they do.
-    fn growth(&self, startup_seconds: f64) -> f64 {
-        let (Some(fast), Some(slow)) = (self.arrivals_fast.0, self.arrivals_slow.0) else { return 0.0 };
-        // A line that rises by g a second is followed by an average over a window w at a distance of g·w.
-        let per_second = (fast - slow) / ((SLOW_SHARE - FAST_SHARE) * startup_seconds);
-        let noise = (fast / (2.0 * FAST_SHARE * startup_seconds)).sqrt();
-        let growth = per_second * (1.0 + FAST_SHARE) * startup_seconds;
-        if fast - slow <= noise { 0.0 } else { growth.clamp(0.0, MOST_GROWTH * fast) }
-    }
-
-    /// Room for what waits. Ordered engines come after a start-up time and then have as long to drain it: a request that
-    /// is served in a tenth of that needs a tenth of a slot. Without this credit a queue orders ever more while its
-    /// engines start.
-    fn backlog(&self, waiting: f64, service_seconds: Option<f64>, startup_seconds: f64) -> f64 {
-        let share = service_seconds.map_or(1.0, |seconds| (seconds / (DRAIN_SHARE * startup_seconds)).min(1.0));
-        waiting * share
     }
 }
 
@@ -353,33 +227,6 @@ fn finished_counters(facts: &Facts) -> Option<Vec<Counter>> {
         })
         .collect();
     counters.filter(|counters| !counters.is_empty())
-}
-
-/// Room for the chance of arrivals: square-root staffing.
-///
-/// With `a` requests in service on average and `a + β√a` slots, the share that waits longer than the slack `t` is
-/// C(β)·exp(-β√a·t/S), C(β) = 1/(1 + βΦ(β)/φ(β)) (Halfin and Whitt). β is the smallest that keeps this below the misses
-/// allowed; the slack is what the objective leaves beyond the time to first token at capacity.
-fn margin(slots: f64, facts: &Facts, capacity: &Capacity, service_seconds: Option<f64>) -> f64 {
-    if slots <= 0.0 {
-        return 0.0;
-    }
-    let objective = &facts.settings.objective;
-    let slack = (objective.ttft_seconds - capacity.ttft_seconds).max(0.0);
-    let patience = service_seconds.map_or(0.0, |seconds| slack / seconds);
-    let root = slots.sqrt();
-    let allowed = 1.0 - objective.attainment;
-    let late = |beta: f64| {
-        let density = (-0.5 * beta * beta).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        let below = 0.5 * erfc(-beta / std::f64::consts::SQRT_2);
-        density / (density + beta * below) * (-beta * root * patience).exp()
-    };
-    let (mut low, mut high) = (0.0, standard_deviations(objective.attainment).max(0.0) + 1.0);
-    for _ in 0..30 {
-        let middle = f64::midpoint(low, high);
-        if late(middle) > allowed { low = middle } else { high = middle }
-    }
-    high * root
 }
 
 #[cfg(test)]

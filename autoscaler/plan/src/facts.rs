@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use autoscaler_forecast::Rhythm;
+use engine_model::Preset;
 use jiff::Timestamp;
 
 /// Requests at once that a replica is believed to carry before anything was learned.
@@ -41,8 +43,24 @@ pub struct Settings {
     pub control_period_seconds: f64,
     /// Requests at once per replica, believed until learned.
     pub capacity_prior: f64,
+    /// The shipped profile of the model and its GPUs, believed instead until learned.
+    pub engine_profile: Option<Preset>,
+    /// Time scales of forecast and plan.
+    pub rhythm: Rhythm,
+    /// What a late request does to those behind it in the router's queue.
+    pub queue: Queue,
     /// Decide, but keep the replicas.
     pub paused: bool,
+}
+
+/// The order of the router's queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Queue {
+    /// Requests that can no longer make their objective yield to those that can: only what exceeds the replicas is missed.
+    #[default]
+    Deadline,
+    /// First come, first served: all miss while the queue is longer than the objective of time to first token.
+    Fifo,
 }
 
 /// Latency objective in seconds of wall time.
@@ -63,8 +81,19 @@ pub struct EngineFacts {
     pub id: String,
     /// Where it is in its life.
     pub phase: Phase,
+    /// How far its start had come when.
+    pub milestones: Milestones,
     /// What its own metrics say.
     pub observation: Observation,
+}
+
+/// Moments of an engine's start, where they are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Milestones {
+    /// A machine was found for it.
+    pub scheduled: Option<Timestamp>,
+    /// Its containers first started: the image was there.
+    pub containers_started: Option<Timestamp>,
 }
 
 /// An engine's place in its life.
@@ -124,6 +153,12 @@ pub struct EngineSample {
     pub ttft: Option<SumCount>,
     /// Time between tokens, in seconds.
     pub inter_token_latency: Option<SumCount>,
+    /// Tokens of the prompts of ended requests: per request.
+    pub prompt_tokens: Option<SumCount>,
+    /// Tokens of the answers of ended requests: per request.
+    pub output_tokens: Option<SumCount>,
+    /// Tokens that the KV cache holds.
+    pub kv_cache_tokens: Option<f64>,
 }
 
 impl EngineSample {
@@ -139,6 +174,9 @@ impl EngineSample {
             finished_total: None,
             ttft: None,
             inter_token_latency: None,
+            prompt_tokens: None,
+            output_tokens: None,
+            kv_cache_tokens: None,
         }
     }
 }

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{CapacityState, Intervals};
 use crate::demand::DemandState;
+use crate::planner::PlanState;
 use crate::startup::{StartupState, seconds_between};
 
 /// Raised when the meaning of a stored field changes; older states are then refused, and the caller starts fresh.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Slices of the stabilisation window that are told apart; bounds the stored state.
 const SLICES: f64 = 32.0;
@@ -24,6 +25,7 @@ pub struct State {
     pub(crate) capacity: CapacityState,
     pub(crate) startup: StartupState,
     pub(crate) demand: DemandState,
+    pub(crate) plan: PlanState,
     pub(crate) recommendations: Recommendations,
     /// Open intervals of the engines in sight. Not stored: a restart begins new ones.
     #[serde(skip)]
@@ -52,6 +54,7 @@ impl Default for State {
             capacity: CapacityState::default(),
             startup: StartupState::default(),
             demand: DemandState::default(),
+            plan: PlanState::default(),
             recommendations: Recommendations::default(),
             intervals: BTreeMap::new(),
         }
@@ -59,6 +62,13 @@ impl Default for State {
 }
 
 impl State {
+    /// Forecasts that were judged, and how many of them each quantile (median, 80, 95, 99 %) covered; `None` before the
+    /// first one.
+    #[must_use]
+    pub fn forecast_coverage(&self) -> Option<(u64, [u64; 4])> {
+        self.plan.coverage().filter(|(judged, _)| *judged > 0)
+    }
+
     /// Reads what [`State::to_json`] wrote.
     ///
     /// # Errors
@@ -145,9 +155,9 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_by_name() {
-        let text = State::default().to_json().replace("\"version\":1", "\"version\":7");
+        let text = State::default().to_json().replace("\"version\":2", "\"version\":7");
         let error = State::from_json(&text).expect_err("version 7 is not ours").to_string();
-        assert_eq!(error, "the stored state has version 7, this program reads version 1");
+        assert_eq!(error, "the stored state has version 7, this program reads version 2");
         assert!(matches!(State::from_json("{"), Err(StateError::Malformed(_))));
     }
 

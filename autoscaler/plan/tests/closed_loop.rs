@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use autoscaler_plan::{
-    EngineFacts, EngineSample, Facts, Objective, Observation, Phase, RouterEngineView, RouterFacts, RouterObservation,
-    RouterReplica, RouterSample, Settings, State, SumCount, decide,
+    EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue, Rhythm, RouterEngineView,
+    RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, State, SumCount, decide,
 };
 use jiff::Timestamp;
 
@@ -134,6 +134,7 @@ impl Host {
             .map(|engine| EngineFacts {
                 id: engine.id.clone(),
                 phase: phase(engine),
+                milestones: Milestones::default(),
                 observation: Observation::Seen(EngineSample {
                     running: Some(engine.running.len() as f64),
                     waiting: Some(engine.waiting.len() as f64),
@@ -186,6 +187,9 @@ fn settings() -> Settings {
         startup_seconds: None,
         control_period_seconds: 0.25,
         capacity_prior: 32.0,
+        engine_profile: None,
+        rhythm: Rhythm::new(60.0, 1.0 / 80.0, 0.25).expect("valid"),
+        queue: Queue::Deadline,
         paused: false,
     }
 }
@@ -219,12 +223,12 @@ fn host() -> (Host, State) {
 fn a_step_in_load_is_followed_within_two_start_ups_and_settles_below_the_limit() {
     let (mut host, mut state) = host();
     run(&mut host, &mut state, 30, |_| 4.0);
-    // 32/s of half a second each are 16 at once: 4 engines without any margin, 6 to 7 with room for chance. The first
-    // seconds overshoot to the limit: the backlog of the start-up time is ordered for as well.
-    let replicas = run(&mut host, &mut state, 60, |_| 32.0);
+    // 32/s of half a second each are 16 at once: 4 engines without any margin. What the step cost is made good within two
+    // seasons (60 s each), by missing less than the objective allows meanwhile.
+    let replicas = run(&mut host, &mut state, 240, |_| 32.0);
     assert!(replicas[6] >= 4, "{replicas:?}");
-    let settled = &replicas[30..];
-    assert!(settled.iter().all(|count| (4..=11).contains(count)), "{replicas:?}");
+    let settled = &replicas[180..];
+    assert!(settled.iter().all(|count| (4..=9).contains(count)), "{replicas:?}");
     let quiet = run(&mut host, &mut state, 40, |_| 1.0);
     assert!(quiet[39] <= 2, "{quiet:?}");
 }
@@ -237,9 +241,10 @@ fn a_steady_load_keeps_its_objective_at_a_fair_price() {
     let replicas = run(&mut host, &mut state, 300, |_| 24.0);
     let late = f64::from(host.late) / f64::from(host.served);
     let mean = host.engine_seconds / 300.0;
-    // 12 at once are 3 engines; with least load, not one queue, 99 % in time need about twice as many.
-    assert!(late <= 0.02, "late {late:.4}, mean {mean:.2}, {replicas:?}");
-    assert!(mean <= 7.0, "late {late:.4}, mean {mean:.2}, {replicas:?}");
+    // 12 at once are 3 engines. The host queues first come first served inside its engines, so lateness spreads to those
+    // behind, and some of it is the price of the first season, in which the plan learns.
+    assert!(late <= 0.03, "late {late:.4}, mean {mean:.2}, {replicas:?}");
+    assert!(mean <= 6.0, "late {late:.4}, mean {mean:.2}, {replicas:?}");
 }
 
 #[test]

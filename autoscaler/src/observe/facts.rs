@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use autoscaler_plan::{
-    EngineFacts, EngineSample, Facts, Observation, Phase, RouterFacts, RouterObservation, RouterReplica, RouterSample,
-    Settings,
+    EngineFacts, EngineSample, Facts, Milestones, Observation, Phase, RouterFacts, RouterObservation, RouterReplica,
+    RouterSample, Settings,
 };
 use engines::{Engine, EngineState};
 use jiff::Timestamp;
@@ -73,6 +73,7 @@ pub fn facts(view: &TargetView<'_>, readings: &Readings, freshness: &Freshness, 
         .map(|engine| EngineFacts {
             id: engine.id.clone(),
             phase: phase(engine, now),
+            milestones: Milestones { scheduled: engine.scheduled_at, containers_started: engine.containers_started_at },
             observation: observation(&readings.engine(&engine.id), freshness, now),
         })
         .collect();

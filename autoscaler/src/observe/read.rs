@@ -37,6 +37,9 @@ pub fn engine_sample(metrics: &EngineMetrics, at: Timestamp) -> EngineSample {
         finished_total: metrics.total(|model| model.requests_finished_total),
         ttft: sum_count(metrics, |model| model.time_to_first_token_seconds.as_ref()),
         inter_token_latency: sum_count(metrics, |model| model.inter_token_latency_seconds.as_ref()),
+        prompt_tokens: sum_count(metrics, |model| model.request_prompt_tokens.as_ref()),
+        output_tokens: sum_count(metrics, |model| model.request_generation_tokens.as_ref()),
+        kv_cache_tokens: metrics.kv_cache_size_tokens,
     }
 }
 

@@ -70,6 +70,9 @@ fn settings() -> Settings {
         startup_seconds: None,
         control_period_seconds: 2.0,
         capacity_prior: 32.0,
+        rhythm: autoscaler_plan::Rhythm::DAY,
+        queue: autoscaler_plan::Queue::Deadline,
+        engine_profile: None,
         paused: false,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use autoscaler_plan::{
-    Decision, EngineFacts, Facts, Observation, Phase, RouterFacts, RouterObservation, RouterReplica, RouterSample,
-    State, decide,
+    Decision, EngineFacts, Facts, Milestones, Observation, Phase, RouterFacts, RouterObservation, RouterReplica,
+    RouterSample, State, decide,
 };
 use jiff::Timestamp;
 
@@ -83,6 +83,7 @@ fn facts(model: &Model, wanted: u32, fleet: &Fleet, gpu_pool: usize, readings: &
         .map(|member| EngineFacts {
             id: member.id.clone(),
             phase: phase(member),
+            milestones: Milestones::default(),
             observation: observation(member, readings, now, stale_seconds),
         })
         .collect();

@@ -99,6 +99,9 @@ pub struct ModelConfig {
     /// Start-up of an engine.
     #[serde(default)]
     pub startup: StartupConfig,
+    /// Time scales of the forecast.
+    #[serde(default)]
+    pub forecast: ForecastConfig,
     /// Scaling down.
     #[serde(default)]
     pub scale_down: ScaleDownConfig,
@@ -146,6 +149,24 @@ impl Default for StartupConfig {
     // Weights of hundreds of gigabytes from a slow disk take a quarter of an hour; hanging for ever is worse than one retry.
     fn default() -> Self {
         Self { r#override: None, timeout: Duration::from_secs(30 * 60) }
+    }
+}
+
+/// Time scales of the forecast.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ForecastConfig {
+    /// Length of the pattern that repeats.
+    pub season: Duration,
+    /// Scale of the forecast's minutes: 1 is life, 0.0125 a replay at eighty times its pace.
+    pub tempo: f64,
+    /// Time from one plan to the next, at least the control period; the reactive floor acts each control period.
+    pub plan_step: Duration,
+}
+
+impl Default for ForecastConfig {
+    fn default() -> Self {
+        Self { season: Duration::from_secs(86_400), tempo: 1.0, plan_step: Duration::from_secs(10) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, Settings};
+use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, Queue, Rhythm, RhythmError, Settings};
 
 use super::command::CommandTemplate;
 use super::config::{GpuName, ModelConfig, PortRange, StandaloneConfig};
@@ -198,6 +198,17 @@ fn settings(
     if !(capacity_prior.is_finite() && capacity_prior >= 1.0) {
         return refuse(key("capacityPrior"), "must be at least 1: requests at once that an engine carries");
     }
+    let forecast = &model.forecast;
+    let plan_step_seconds = forecast.plan_step.as_secs_f64().max(control_period.as_secs_f64());
+    let rhythm = Rhythm::new(forecast.season.as_secs_f64(), forecast.tempo, plan_step_seconds);
+    let rhythm = rhythm.or_else(|error| {
+        let field = match error {
+            RhythmError::Step(_) => "forecast.planStep",
+            RhythmError::Tempo(_) => "forecast.tempo",
+            RhythmError::Season { .. } => "forecast.season",
+        };
+        refuse(key(field), error.to_string())
+    })?;
     Ok(Settings {
         min_replicas: model.min_replicas,
         max_replicas: model.max_replicas,
@@ -210,6 +221,9 @@ fn settings(
         startup_seconds: model.startup.r#override.map(|startup| startup.as_secs_f64()),
         control_period_seconds: control_period.as_secs_f64(),
         capacity_prior,
+        engine_profile: None,
+        rhythm,
+        queue: Queue::Deadline,
         paused: false,
     })
 }

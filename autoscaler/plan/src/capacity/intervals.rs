@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::fit::LatencySample;
-use crate::facts::SumCount;
+use super::traffic::Finished;
+use crate::facts::{EngineSample, SumCount};
 use crate::startup::seconds_between;
 
 /// Tokens after which a mean time between tokens says something.
@@ -14,6 +14,61 @@ const ENOUGH_FIRST_TOKENS: f64 = 1.0;
 
 /// An interval's weight at most, in control periods: an engine that was out of sight must not outweigh the others.
 const HEAVIEST_PERIODS: f64 = 4.0;
+
+/// What an engine says of its requests' tokens and of its cache; a router's view has none of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct TokenLoad {
+    /// Requests in the running batch: those that hold cache.
+    pub(crate) running: f64,
+    /// Share of the KV cache in use, 0 to 1.
+    pub(crate) kv_cache_usage: Option<f64>,
+    /// Tokens that the KV cache holds, as told.
+    pub(crate) kv_cache_tokens: Option<f64>,
+    /// Tokens of the prompts of ended requests.
+    pub(crate) prompt_tokens: Option<SumCount>,
+    /// Tokens of the answers of ended requests.
+    pub(crate) output_tokens: Option<SumCount>,
+}
+
+impl TokenLoad {
+    pub(crate) fn of(sample: &EngineSample) -> Self {
+        Self {
+            running: sample.running.unwrap_or(0.0),
+            kv_cache_usage: sample.kv_cache_usage,
+            kv_cache_tokens: sample.kv_cache_tokens,
+            prompt_tokens: sample.prompt_tokens,
+            output_tokens: sample.output_tokens,
+        }
+    }
+
+    /// What ended since `before`; `None` when nothing did, or the counters started again.
+    fn since(&self, before: &Self) -> Option<Finished> {
+        let prompts = growth(before.prompt_tokens?, self.prompt_tokens?)?;
+        let outputs = growth(before.output_tokens?, self.output_tokens?)?;
+        (prompts.count > 0.0 && outputs.count > 0.0).then(|| Finished {
+            requests: prompts.count,
+            prompt_tokens: prompts.sum,
+            // Both are counted at the end of a request; should one histogram lag, its mean still holds.
+            output_tokens: outputs.sum / outputs.count * prompts.count,
+        })
+    }
+}
+
+fn growth(before: SumCount, now: SumCount) -> Option<SumCount> {
+    let grown = SumCount { sum: now.sum - before.sum, count: now.count - before.count };
+    (grown.sum >= 0.0 && grown.count >= 0.0).then_some(grown)
+}
+
+/// One interval of one engine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct LatencySample {
+    /// Mean requests in service.
+    pub(crate) in_service: f64,
+    /// Mean latency in seconds.
+    pub(crate) seconds: f64,
+    /// Weight: the interval's length in control periods.
+    pub(crate) weight: f64,
+}
 
 /// One look at one engine, from its own metrics or from the router's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +86,8 @@ pub(crate) struct EngineLoad {
     pub(crate) is_busiest: bool,
     pub(crate) ttft: Option<SumCount>,
     pub(crate) inter_token_latency: Option<SumCount>,
+    /// Tokens and cache.
+    pub(crate) tokens: TokenLoad,
     /// Length of a control period in seconds.
     pub(crate) period_seconds: f64,
 }
@@ -44,6 +101,8 @@ pub(crate) struct Step {
     pub(crate) full_at: Option<f64>,
     /// Nobody waited at either look.
     pub(crate) calm: bool,
+    /// Requests that ended between the looks.
+    pub(crate) finished: Option<Finished>,
 }
 
 /// The open intervals of one engine.
@@ -95,6 +154,7 @@ impl Intervals {
             ttft: self.ttft.close_calm(load.ttft, load.period_seconds),
             full_at: full.then_some(load.in_service),
             calm: !waited,
+            finished: load.tokens.since(&last.tokens),
         }
     }
 }
@@ -115,12 +175,11 @@ impl Interval {
             self.restart(now);
             return None;
         };
-        let (count, sum) = (end.count - base.count, end.sum - base.sum);
-        if count < 0.0 || sum < 0.0 {
+        let Some(SumCount { sum, count }) = growth(base, end) else {
             // The engine's counters started again.
             self.restart(now);
             return None;
-        }
+        };
         if count < enough {
             return None;
         }

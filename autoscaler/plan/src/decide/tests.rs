@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use autoscaler_forecast::Rhythm;
+
 use super::*;
 use crate::facts::*;
 
@@ -16,6 +18,9 @@ fn settings() -> Settings {
         startup_seconds: Some(30.0),
         control_period_seconds: 2.0,
         capacity_prior: 8.0,
+        engine_profile: None,
+        rhythm: Rhythm::DAY,
+        queue: Queue::Deadline,
         paused: false,
     }
 }
@@ -30,17 +35,25 @@ fn sample(now: Timestamp, running: f64, waiting: f64) -> EngineSample {
         finished_total: None,
         ttft: None,
         inter_token_latency: None,
+        prompt_tokens: None,
+        output_tokens: None,
+        kv_cache_tokens: None,
     }
 }
 
 fn ready(id: usize, observation: Observation) -> EngineFacts {
     let phase = Phase::Ready { created: at(-600_000), since: at(-500_000) };
-    EngineFacts { id: format!("ns/engine-{id}"), phase, observation }
+    EngineFacts { id: format!("ns/engine-{id}"), phase, milestones: Milestones::default(), observation }
 }
 
 fn starting(id: usize) -> EngineFacts {
     let phase = Phase::Starting { since: at(-5_000) };
-    EngineFacts { id: format!("ns/starting-{id}"), phase, observation: Observation::Absent { reason: "starts".into() } }
+    EngineFacts {
+        id: format!("ns/starting-{id}"),
+        phase,
+        milestones: Milestones::default(),
+        observation: Observation::Absent { reason: "starts".into() },
+    }
 }
 
 fn absent() -> Observation {
@@ -92,7 +105,7 @@ fn hold_for(facts: impl Fn(Timestamp) -> Facts, state: &mut State, from: i64, se
 fn a_queue_orders_several_replicas_at_once() {
     let mut state = State::default();
     let decision = decide(&fleet(at(0), &[(8.0, 24.0)]), &mut state, at(0));
-    assert_eq!(decision.replicas, 6, "{decision:#?}");
+    assert_eq!(decision.replicas, 4, "{decision:#?}");
     assert_eq!(reasons_of(&decision), ["Demand", "Backlog"]);
 }
 
@@ -129,7 +142,8 @@ fn an_idle_fleet_falls_to_the_minimum_after_one_window_and_not_before() {
     let early = hold_for(idle, &mut state, 0, 58);
     assert_eq!((early.replicas, early.because[0].reason), (4, reasons::STABILIZING));
     let late = hold_for(idle, &mut state, 60_000, 2);
-    assert_eq!((late.replicas, late.because[0].reason), (1, reasons::NO_TRAFFIC));
+    assert_eq!(late.replicas, 1);
+    assert!(reasons_of(&late).contains(&reasons::NO_TRAFFIC), "{late:#?}");
 }
 
 #[test]
@@ -206,7 +220,7 @@ fn a_paused_target_keeps_its_replicas_and_tells_what_it_would_take() {
     facts.settings.paused = true;
     let decision = decide(&facts, &mut state, at(0));
     assert_eq!((decision.replicas, decision.because[0].reason), (1, reasons::PAUSED));
-    assert_eq!(decision.because[0].message, "paused: 1 replicas stay, 6 would be taken");
+    assert_eq!(decision.because[0].message, "paused: 1 replicas stay, 4 would be taken");
 }
 
 #[test]
@@ -235,7 +249,12 @@ fn an_engine_that_is_ready_but_not_yet_scraped_is_no_loss_of_data() {
     let mut state = State::default();
     let mut facts = fleet(at(0), &[(1.0, 0.0)]);
     let phase = Phase::Ready { created: at(-30_000), since: at(-1_000) };
-    facts.engines.push(EngineFacts { id: "ns/new".into(), phase, observation: absent() });
+    facts.engines.push(EngineFacts {
+        id: "ns/new".into(),
+        phase,
+        milestones: Milestones::default(),
+        observation: absent(),
+    });
     let decision = decide(&facts, &mut state, at(0));
     assert_eq!((decision.observed.unobserved, decision.observed.starting), (0, 1));
 }

@@ -2,7 +2,9 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::capacity::CapacitySource;
-use crate::facts::{Objective, RouterReplica, RouterSample, Settings};
+use autoscaler_forecast::Rhythm;
+
+use crate::facts::{Objective, Queue, RouterReplica, RouterSample, Settings};
 
 fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
     let now = Timestamp::from_millisecond(1_700_000_000_000 + (seconds * 1000.0) as i64).expect("in range");
@@ -14,6 +16,9 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         startup_seconds: Some(20.0),
         control_period_seconds: 0.25,
         capacity_prior: 8.0,
+        engine_profile: None,
+        rhythm: Rhythm::DAY,
+        queue: Queue::Deadline,
         paused: false,
     };
     let sample = RouterSample {
@@ -28,7 +33,20 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
 }
 
 fn capacity() -> Capacity {
-    Capacity { requests: 8.0, source: CapacitySource::Prior, ttft_seconds: 0.0, objective_out_of_reach: false }
+    Capacity {
+        requests: 8.0,
+        source: CapacitySource::Prior,
+        ttft_seconds: 0.0,
+        objective_out_of_reach: false,
+        service_seconds: None,
+        confidence: 0.0,
+        prompt_tokens: None,
+        output_tokens: None,
+    }
+}
+
+fn times(elapsed_seconds: f64) -> Times {
+    Times { elapsed_seconds, startup_seconds: 20.0, service_seconds: Some(2.0) }
 }
 
 /// Arrivals at `rate(t)` a second for `seconds`, looked at each quarter of a second.
@@ -38,39 +56,26 @@ fn after(rate: impl Fn(f64) -> f64, seconds: f64) -> Demand {
     for step in 0..(seconds * 4.0) as u32 {
         let time = f64::from(step) * 0.25;
         received += rate(time) * 0.25;
-        let (facts, now) = facts(time, received, 0.0);
+        let (facts, now) = facts(time, received, 1.0);
         let look = Look::at(&facts, now);
-        state.learn(&facts, &look, if step == 0 { 0.0 } else { 0.25 }, 20.0);
-        demand = state.ahead(&look, &capacity(), &facts, 20.0);
+        state.learn(&facts, &look, times(if step == 0 { 0.0 } else { 0.25 }));
+        demand = state.at(&look, &capacity(), times(0.25));
     }
     demand
 }
 
 #[test]
-fn steady_arrivals_are_forecast_as_they_are() {
+fn demand_is_what_arrives_times_how_long_it_stays_whatever_is_served() {
+    // No engine serves anything here: 12/s of 2 s each are 24 at once, 3 replicas of 8.
     let demand = after(|_| 12.0, 200.0);
     assert!((demand.arrivals_per_second.expect("seen") - 12.0).abs() < 0.1, "{demand:?}");
-    assert_eq!(demand.forecast_per_second, demand.arrivals_per_second);
+    assert!((demand.replicas - 3.0).abs() < 0.01, "{demand:?}");
 }
 
 #[test]
-fn a_ramp_is_followed_to_the_end_of_the_start_up_time() {
-    // 1 more a second each second; at 200 s there are 200/s, and 220/s when an engine ordered then is Ready.
-    let demand = after(|time| time, 200.0);
-    let forecast = demand.forecast_per_second.expect("seen");
-    assert!((210.0..=222.0).contains(&forecast), "{demand:?}");
-}
-
-#[test]
-fn growth_no_larger_than_chance_is_not_growth() {
-    let demand = after(|time| if time > 195.0 { 1.1 } else { 1.0 }, 200.0);
-    assert_eq!(demand.forecast_per_second, demand.arrivals_per_second, "{demand:?}");
-}
-
-#[test]
-fn falling_arrivals_are_not_extrapolated() {
-    let demand = after(|time| 300.0 - time, 200.0);
-    assert_eq!(demand.forecast_per_second, demand.arrivals_per_second, "{demand:?}");
+fn demand_falls_as_soon_as_arrivals_do() {
+    let demand = after(|time| if time < 100.0 { 12.0 } else { 0.0 }, 110.0);
+    assert!(demand.replicas < 0.1, "{demand:?}");
 }
 
 #[test]
@@ -78,28 +83,17 @@ fn a_restarted_router_is_no_burst_of_arrivals() {
     let mut state = DemandState::default();
     for (step, received) in [1_000_000.0, 1_000_002.0, 1.0, 3.0].into_iter().enumerate() {
         let (facts, now) = facts(step as f64, received, 0.0);
-        state.learn(&facts, &Look::at(&facts, now), if step == 0 { 0.0 } else { 1.0 }, 20.0);
+        state.learn(&facts, &Look::at(&facts, now), times(if step == 0 { 0.0 } else { 1.0 }));
     }
-    assert!(state.arrivals_fast.0.expect("seen") < 3.0);
+    assert!(state.arrivals.0.expect("seen") < 3.0);
 }
 
 #[test]
-fn a_backlog_that_is_served_quickly_needs_few_slots() {
-    let state = DemandState::default();
-    assert_eq!(state.backlog(100.0, None, 20.0), 100.0);
-    assert_eq!(state.backlog(100.0, Some(1.0), 20.0), 10.0);
-    assert_eq!(state.backlog(100.0, Some(60.0), 20.0), 100.0);
-}
-
-#[test]
-fn the_margin_grows_with_the_root_and_shrinks_with_patience() {
-    let (mut strict, _) = facts(0.0, 0.0, 0.0);
-    let at = |facts: &Facts, slots, service| margin(slots, facts, &capacity(), service);
-    assert_eq!(at(&strict, 0.0, None), 0.0);
-    let (small, large) = (at(&strict, 16.0, None), at(&strict, 64.0, None));
-    assert!((large / small - 2.0).abs() < 1e-6, "{small} {large}");
-    assert!((7.0..11.0).contains(&small), "{small}");
-    assert!(at(&strict, 16.0, Some(1.0)) < 0.5 * small);
-    strict.settings.objective.attainment = 0.5;
-    assert!(at(&strict, 16.0, None) < 0.3 * small);
+fn a_backlog_that_is_served_quickly_needs_little_room() {
+    let floor = |service_seconds| {
+        let (facts, now) = facts(0.0, 0.0, 80.0);
+        let look = Look::at(&facts, now);
+        DemandState::default().at(&look, &capacity(), Times { service_seconds, ..times(0.25) }).floor_replicas
+    };
+    assert_eq!((floor(None), floor(Some(1.0)), floor(Some(60.0))), (10.0, 1.0, 10.0));
 }

@@ -1,0 +1,96 @@
+//! How much of each replica the coming demand is expected to use.
+
+/// Expected use of each layer (the k-th replica) at each point of the horizon.
+///
+/// `use(k, s)` is the mean of `clip(x(s) - (k - 1), 0, 1)` over the paths `x`, in their weights: 1 if the k-th replica will
+/// surely be needed whole, 0 if surely not at all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Usage {
+    points: usize,
+    layers: usize,
+    stride: usize,
+    startup_points: usize,
+    /// While paths are added: probability mass at whole demands. Afterwards: use. Row by point, layer 0 unused.
+    values: Vec<f64>,
+}
+
+impl Usage {
+    /// Begins a horizon of `startups` start-up times, each of `startup_points` points that are `stride` plan steps apart, for
+    /// demand of at most `most` replicas.
+    pub(crate) fn begin(&mut self, startup_points: usize, startups: usize, stride: usize, most: f64) {
+        self.points = startup_points * startups;
+        self.startup_points = startup_points;
+        self.stride = stride;
+        self.layers = most.max(0.0).ceil() as usize + 2;
+        self.values.clear();
+        self.values.resize(self.points * (self.layers + 1), 0.0);
+    }
+
+    /// Adds a path's demand at one point, in its weight.
+    pub(crate) fn add(&mut self, point: usize, demand: f64, weight: f64) {
+        let whole = (demand as usize).min(self.layers - 1);
+        let part = (demand - whole as f64).clamp(0.0, 1.0);
+        let row = point * (self.layers + 1) + whole;
+        self.values[row] += weight * (1.0 - part);
+        self.values[row + 1] += weight * part;
+    }
+
+    /// Turns mass into use, once all paths are in.
+    pub(crate) fn finish(&mut self) {
+        for row in self.values.chunks_exact_mut(self.layers + 1) {
+            let mut above = 0.0;
+            for value in row.iter_mut().rev() {
+                above += *value;
+                *value = above;
+            }
+        }
+    }
+
+    /// Points of the horizon.
+    #[must_use]
+    pub fn points(&self) -> usize {
+        self.points
+    }
+
+    /// Points in one start-up time.
+    #[must_use]
+    pub fn startup_points(&self) -> usize {
+        self.startup_points
+    }
+
+    /// Plan steps from one point to the next.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Layers that any path touches, and two more.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// Expected use of layer `layer` (from 1) at a point, 0 to 1.
+    #[must_use]
+    pub fn of(&self, layer: usize, point: usize) -> f64 {
+        if layer > self.layers { 0.0 } else { self.values[point * (self.layers + 1) + layer] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn use_is_the_mean_of_the_clipped_paths() {
+        let mut usage = Usage::default();
+        usage.begin(1, 1, 1, 3.0);
+        usage.add(0, 2.5, 0.75);
+        usage.add(0, 0.2, 0.25);
+        usage.finish();
+        let expected = [0.75 + 0.25 * 0.2, 0.75, 0.75 * 0.5, 0.0];
+        for (layer, expected) in expected.into_iter().enumerate() {
+            assert!((usage.of(layer + 1, 0) - expected).abs() < 1e-12, "layer {}", layer + 1);
+        }
+    }
+}

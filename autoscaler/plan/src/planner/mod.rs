@@ -1,0 +1,143 @@
+//! The plan: how many replicas to have, from the demand so far, over the start-up time ahead.
+//!
+//! ```text
+//! demand ─▶ Forecaster ─▶ Usage ─▶ layers at seven prices ─▶ shadows (price, gain, hold) ─▶ one of them, chosen by its record
+//! ```
+//!
+//! One call a plan step. What it costs and misses is judged by replaying every shadow as it goes.
+
+mod budget;
+mod layers;
+mod shadow;
+mod steps;
+
+use autoscaler_forecast::{Forecast, Forecaster, Record, Rhythm};
+
+use serde::{Deserialize, Serialize};
+
+use budget::{Budget, Spent};
+use layers::{Layers, Tables};
+use shadow::{FIRST, LADDER, PRICES, Score, Shadow};
+pub(crate) use steps::PlanState;
+
+/// The plan for one target.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    rhythm: Rhythm,
+    forecaster: Forecaster,
+    layers: Vec<Layers>,
+    shadows: Vec<Shadow>,
+    tables: Tables,
+    budget: Budget,
+    rung: usize,
+    holds: Vec<usize>,
+}
+
+/// What the plan says for the step that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Replicas to have.
+    pub replicas: u32,
+    /// Price of a missing replica that the chosen shadow pays.
+    pub price: f64,
+    /// Its gain.
+    pub gain: f64,
+    /// Its hold, in seconds.
+    pub hold_seconds: f64,
+    /// Share of demand that may be missed just now.
+    pub goal: f64,
+    /// Largest demand within one start-up time.
+    pub forecast: Forecast,
+}
+
+impl Planner {
+    /// A plan that begins before step `next` with so many replicas.
+    #[must_use]
+    pub fn new(rhythm: Rhythm, next: u64, replicas: u32) -> Self {
+        Self {
+            rhythm,
+            forecaster: Forecaster::new(rhythm, next),
+            layers: PRICES.iter().map(|price| Layers::new(*price, replicas)).collect(),
+            shadows: vec![Shadow::default(); LADDER.len()],
+            tables: Tables::default(),
+            budget: Budget::new(&rhythm),
+            rung: FIRST,
+            holds: LADDER.iter().map(|setting| rhythm.minutes(setting.hold_minutes)).collect(),
+        }
+    }
+
+    /// The forecaster inside.
+    #[must_use]
+    pub fn forecaster(&self) -> &Forecaster {
+        &self.forecaster
+    }
+
+    /// Takes the demand of the step that has ended, and what of it was missed in truth, both in replicas. With
+    /// `fifo_slack_seconds`, demand is missed while the queue is longer than that.
+    pub fn settle(&mut self, demand: f64, missed: f64, fifo_slack_seconds: Option<f64>) {
+        let slack_steps = fifo_slack_seconds.map(|seconds| seconds / self.rhythm.step_seconds());
+        for shadow in &mut self.shadows {
+            shadow.settle(demand, slack_steps);
+        }
+        self.budget.settle(demand, missed);
+        self.forecaster.push(demand);
+    }
+
+    /// Plans for the step that begins: never less than `least`, with a share of `allowed_miss` of the demand to miss.
+    pub fn plan(&mut self, startup_steps: usize, least: u32, allowed_miss: f64) -> Planned {
+        let step = self.forecaster.history().next();
+        let usage = self.forecaster.look(startup_steps);
+        let mut on = [0; PRICES.len()];
+        for (on, layers) in on.iter_mut().zip(&mut self.layers) {
+            *on = layers.step(usage, startup_steps, &mut self.tables);
+        }
+        for ((shadow, setting), hold) in self.shadows.iter_mut().zip(&LADDER).zip(&self.holds) {
+            shadow.plan(step, on[setting.price], setting.gain, *hold, startup_steps, least);
+        }
+        if let Some(rung) = self.budget.choose(allowed_miss, self.rung, &mut self.shadows) {
+            self.rung = rung;
+        }
+        let setting = LADDER[self.rung];
+        Planned {
+            replicas: self.shadows[self.rung].replicas,
+            price: PRICES[setting.price],
+            gain: setting.gain,
+            hold_seconds: self.holds[self.rung] as f64 * self.rhythm.step_seconds(),
+            goal: self.budget.goal(),
+            forecast: *self.forecaster.forecast(),
+        }
+    }
+}
+
+/// What is worth keeping of a plan over a restart: the records, not the demand they were made on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Saved {
+    record: Record,
+    scores: Vec<Score>,
+    budget: Spent,
+    rung: usize,
+}
+
+impl Planner {
+    fn save(&self) -> Saved {
+        Saved {
+            record: self.forecaster.record().clone(),
+            scores: self.shadows.iter().map(|shadow| shadow.score).collect(),
+            budget: self.budget.spent().clone(),
+            rung: self.rung,
+        }
+    }
+
+    /// Takes up the records of an earlier run; those of another ladder are of no use.
+    fn restore(&mut self, saved: &Saved) {
+        self.forecaster.restore(saved.record.clone());
+        if saved.scores.len() == self.shadows.len() && saved.rung < self.shadows.len() {
+            for (shadow, score) in self.shadows.iter_mut().zip(&saved.scores) {
+                shadow.score = *score;
+            }
+            self.budget.restore(saved.budget.clone());
+            self.rung = saved.rung;
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Shadow plans: what would have been, had another price and another margin been chosen all along.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+/// Prices of a replica that is missing for one step, in replicas for one step.
+pub(crate) const PRICES: [f64; 7] = [5.0, 8.0, 13.0, 20.0, 30.0, 50.0, 100.0];
+
+/// How a shadow turns the layers of a price into replicas.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Setting {
+    /// Index into [`PRICES`].
+    pub(crate) price: usize,
+    /// The layers are multiplied by this.
+    pub(crate) gain: f64,
+    /// The largest of so many minutes counts.
+    pub(crate) hold_minutes: f64,
+}
+
+const fn setting(price: usize, gain: f64, hold_minutes: f64) -> Setting {
+    Setting { price, gain, hold_minutes }
+}
+
+/// The ladder, from lean to lavish.
+pub(crate) const LADDER: [Setting; 29] = [
+    setting(0, 1.0, 2.0),
+    setting(1, 1.0, 2.0),
+    setting(2, 1.0, 2.0),
+    setting(3, 1.0, 2.0),
+    setting(4, 1.0, 2.0),
+    setting(5, 1.0, 2.0),
+    setting(4, 1.1, 2.0),
+    setting(4, 1.2, 2.0),
+    setting(4, 1.2, 5.0),
+    setting(5, 1.2, 5.0),
+    setting(5, 1.35, 10.0),
+    setting(5, 1.5, 10.0),
+    setting(5, 1.75, 20.0),
+    setting(5, 2.0, 20.0),
+    setting(5, 2.5, 60.0),
+    setting(6, 2.5, 60.0),
+    setting(0, 1.0, 10.0),
+    setting(1, 1.0, 10.0),
+    setting(2, 1.0, 10.0),
+    setting(1, 1.1, 10.0),
+    setting(2, 1.1, 10.0),
+    setting(4, 1.1, 10.0),
+    setting(2, 1.2, 10.0),
+    setting(1, 1.1, 60.0),
+    setting(2, 1.2, 60.0),
+    setting(2, 1.35, 60.0),
+    setting(2, 1.5, 60.0),
+    setting(2, 1.75, 60.0),
+    setting(2, 2.0, 60.0),
+];
+
+/// The rung to stand on until there is a record.
+pub(crate) const FIRST: usize = 10;
+
+/// Largest or smallest value of a sliding window, by a deque that only falls or only rises.
+#[derive(Debug, Clone, Default)]
+struct Extreme {
+    kept: VecDeque<(u64, u32)>,
+}
+
+impl Extreme {
+    fn add(&mut self, step: u64, value: u32, window: usize, is_beaten: impl Fn(u32, u32) -> bool) -> u32 {
+        while self.kept.back().is_some_and(|(_, old)| is_beaten(*old, value)) {
+            self.kept.pop_back();
+        }
+        self.kept.push_back((step, value));
+        while self.kept.front().is_some_and(|(at, _)| at + (window as u64) < step) {
+            self.kept.pop_front();
+        }
+        self.kept.front().map_or(value, |(_, value)| *value)
+    }
+}
+
+/// Fading cost and misses of one shadow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Score {
+    /// Replica-steps.
+    pub(crate) cost: f64,
+    /// Demand that found no replica, in replica-steps.
+    pub(crate) missed: f64,
+}
+
+/// One shadow plan: a rung of the ladder, lived.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shadow {
+    held: Extreme,
+    ready: Extreme,
+    /// Replicas now, and those of them that are Ready.
+    pub(crate) replicas: u32,
+    pub(crate) ready_now: u32,
+    backlog: f64,
+    /// Since the scores were last folded.
+    pub(crate) fresh: Score,
+    pub(crate) score: Score,
+}
+
+impl Shadow {
+    /// Plans for `step`, from the layers on at this shadow's price; never less than `least`.
+    pub(crate) fn plan(&mut self, step: u64, layers: u32, gain: f64, hold: usize, startup_steps: usize, least: u32) {
+        let wanted = ((f64::from(layers) * gain - 1e-9).ceil() as u32).max(least);
+        self.replicas = self.held.add(step, wanted, hold, |old, new| old <= new);
+        self.ready_now = self.ready.add(step, self.replicas, startup_steps, |old, new| old >= new);
+    }
+
+    /// Scores the step that has ended. With `slack_steps`, demand misses when those before it are still in the queue
+    /// (first come, first served), else only what exceeds the replicas does.
+    pub(crate) fn settle(&mut self, demand: f64, slack_steps: Option<f64>) {
+        let ready = f64::from(self.ready_now);
+        self.fresh.cost += f64::from(self.replicas);
+        self.backlog = (self.backlog + demand - ready).max(0.0);
+        self.fresh.missed += match slack_steps {
+            Some(slack) if self.backlog > slack * ready => demand,
+            Some(_) => 0.0,
+            None => (demand - ready).max(0.0),
+        };
+    }
+}

@@ -1,0 +1,160 @@
+//! From control periods to plan steps: what each look saw is averaged over a plan step, and the plan made at its end.
+
+use std::collections::VecDeque;
+
+use autoscaler_forecast::Rhythm;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Planned, Planner, Saved};
+use crate::capacity::Capacity;
+use crate::decision::Demand;
+use crate::facts::{Queue, Settings};
+use crate::look::Look;
+use crate::startup::Startup;
+
+/// Demand of so many plan steps is stored with the state: enough to continue after a restart until the history is back.
+const STORED_STEPS: usize = 96;
+
+/// Steps that nothing was decided in are filled with the last demand, up to so many; a longer gap starts anew.
+const MOST_GAP_STEPS: u64 = 2160;
+
+/// What is remembered of the plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PlanState {
+    planned: Option<Planned>,
+    open: Option<OpenStep>,
+    /// Demand of the last steps, the last of them being that before `open`.
+    recent: VecDeque<f32>,
+    /// Replicas there were when the plan began.
+    began_with: u32,
+    saved: Option<Saved>,
+    #[serde(skip)]
+    planner: Alive,
+}
+
+/// The planner itself is rebuilt after a restart, so it takes no part in comparisons of what is stored.
+#[derive(Debug, Clone, Default)]
+struct Alive(Option<(Rhythm, Box<Planner>)>);
+
+impl PartialEq for Alive {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// The plan step that goes on, with time integrals over it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct OpenStep {
+    step: u64,
+    seconds: f64,
+    demand: f64,
+    missed: f64,
+}
+
+impl PlanState {
+    /// Takes one look, and plans when a plan step has ended. `None` before the first one has.
+    pub(crate) fn advance(
+        &mut self,
+        settings: &Settings,
+        demand: &Demand,
+        look: &Look,
+        capacity: &Capacity,
+        startup: &Startup,
+        now: Timestamp,
+    ) -> Option<Planned> {
+        let rhythm = settings.rhythm;
+        let step =
+            (now.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64() / rhythm.step_seconds()).floor().max(0.0) as u64;
+        let fifo = match settings.queue {
+            Queue::Deadline => None,
+            Queue::Fifo => Some(settings.objective.ttft_seconds),
+        };
+        if let Some(open) = self.open.filter(|open| step > open.step) {
+            let terms = Terms {
+                startup_steps: rhythm.steps(startup.p95_seconds),
+                least: settings.min_replicas.min(1),
+                allowed_miss: 1.0 - settings.objective.attainment,
+                fifo_slack_seconds: fifo,
+            };
+            self.revive(rhythm, open.step, look.observed.ready + look.observed.starting, &terms);
+            let (_, planner) = self.planner.0.as_mut()?;
+            let mean = |sum: f64| if open.seconds > 0.0 { sum / open.seconds } else { 0.0 };
+            let (demanded, missed) = (mean(open.demand), mean(open.missed));
+            if step - open.step > MOST_GAP_STEPS {
+                self.saved = Some(planner.save());
+                self.planner = Alive::default();
+                self.recent.clear();
+            } else {
+                for _ in open.step..step {
+                    planner.settle(demanded, missed, fifo);
+                    self.recent.push_back(demanded as f32);
+                }
+                let drop = self.recent.len().saturating_sub(STORED_STEPS);
+                self.recent.drain(..drop);
+                self.planned = Some(planner.plan(terms.startup_steps, terms.least, terms.allowed_miss));
+                self.saved = Some(planner.save());
+            }
+            self.open = None;
+        }
+        let open = self.open.get_or_insert_with(|| OpenStep { step, ..OpenStep::default() });
+        let seconds = settings.control_period_seconds;
+        open.seconds += seconds;
+        open.demand += demand.replicas * seconds;
+        open.missed += missed(demand, look, capacity, settings) * seconds;
+        self.planned
+    }
+
+    /// See [`crate::State::forecast_coverage`].
+    pub(crate) fn coverage(&self) -> Option<(u64, [u64; 4])> {
+        self.planner.0.as_ref().map(|(_, planner)| planner.forecaster().coverage())
+    }
+
+    /// Makes the planner if it is not there: at the first step, after a restart, or with a new rhythm. After a restart it
+    /// lives through the stored steps again.
+    fn revive(&mut self, rhythm: Rhythm, step: u64, replicas: u32, terms: &Terms) {
+        if self.planner.0.as_ref().is_some_and(|(of, _)| *of == rhythm) {
+            return;
+        }
+        let is_restart = self.planner.0.is_none() && self.saved.is_some();
+        let recent = std::mem::take(&mut self.recent);
+        if !is_restart || recent.len() as u64 > step {
+            self.began_with = replicas;
+            self.planner = Alive(Some((rhythm, Box::new(Planner::new(rhythm, step, replicas)))));
+            return;
+        }
+        let mut planner = Planner::new(rhythm, step - recent.len() as u64, self.began_with);
+        for demand in &recent {
+            planner.settle(f64::from(*demand), 0.0, terms.fifo_slack_seconds);
+            planner.plan(terms.startup_steps, terms.least, terms.allowed_miss);
+        }
+        if let Some(saved) = &self.saved {
+            planner.restore(saved);
+        }
+        self.recent = recent;
+        self.planner = Alive(Some((rhythm, Box::new(planner))));
+    }
+}
+
+/// What a plan is made under.
+struct Terms {
+    startup_steps: usize,
+    least: u32,
+    allowed_miss: f64,
+    fifo_slack_seconds: Option<f64>,
+}
+
+/// Demand that finds no replica in time just now, in replicas: what exceeds the Ready ones; first come first served, all of
+/// it while the queue is longer than the objective of time to first token allows.
+fn missed(demand: &Demand, look: &Look, capacity: &Capacity, settings: &Settings) -> f64 {
+    let ready = f64::from(look.observed.ready);
+    match settings.queue {
+        Queue::Deadline => (demand.replicas - ready).max(0.0),
+        Queue::Fifo => {
+            // What waits fills so many replicas for a service time each, and all that are Ready work on it.
+            let waiting = demand.waiting / capacity.requests * demand.service_seconds.unwrap_or(0.0);
+            if waiting > settings.objective.ttft_seconds * ready { demand.replicas } else { 0.0 }
+        }
+    }
+}
