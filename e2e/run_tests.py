@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored", re.M)
+FAILURE = re.compile(r"^(?:thread '.*' panicked at .*|test .* \.\.\. FAILED|.* FAILED: .*|Error: .*)(?:\n(?!test |---|thread ).+)?", re.M)
 PLAIN = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 PURE = ["adapter-api", "adapter-core", "autoscaler-forecast", "autoscaler-plan", "autoscaler-sim", "engine-model", "router-core"]
 IMPURE = {"tokio", "kube", "hyper", "reqwest", "axum"}
@@ -29,6 +30,7 @@ class Report:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.times = []
+        self.failures = []
 
     def add(self, passed, failed, skipped=0):
         self.passed += passed
@@ -117,6 +119,8 @@ def run_test_programs(tests, wrapper=(), arguments=()):
                 report.add(int(passed), int(failed), int(ignored))
             if skips:
                 print(f"{package}: {target}: {skips} parts skipped, see above")
+            if code:
+                report.failures += [f"{package}: {target}: {found.group(0)[:600]}" for found in FAILURE.finditer(output)]
             if code and not any(int(failed) for _, failed, _ in counts):
                 report.add(0, 1)
             ok &= code == 0
@@ -175,6 +179,9 @@ def main():
         sys.exit("cargo is not installed; install Rust through rustup (https://rustup.rs), then run this again")
     report, began = Report(), time.monotonic()
     stages(report, which)
+    if report.failures:
+        print("\nfailures in brief")
+        print("\n".join(report.failures[:40]))
     print("\nstage                                        seconds")
     for name, seconds, ok in report.times:
         print(f"{name:44} {seconds:7.1f}{'' if ok else '  FAILED'}")

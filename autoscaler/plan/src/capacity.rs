@@ -72,6 +72,8 @@ pub struct Capacity {
     pub objective_out_of_reach: bool,
     /// Seconds that a request is in service at that load, unqueued: its prefill and its answer; `None` until learned.
     pub service_seconds: Option<f64>,
+    /// The same at the present load of an engine.
+    pub present_service_seconds: Option<f64>,
     /// How much the number rests on what was seen and not on a prior, 0 to 1.
     pub confidence: f64,
     /// Mean prompt in tokens; `None` until enough requests ended.
@@ -205,8 +207,8 @@ impl CapacityState {
         }
     }
 
-    /// The capacity at an objective.
-    pub(crate) fn at(&mut self, objective: &Objective, prior: &CapacityPrior<'_>) -> Capacity {
+    /// The capacity at an objective; `present` is the number of requests that an engine has in service now.
+    pub(crate) fn at(&mut self, objective: &Objective, prior: &CapacityPrior<'_>, present: f64) -> Capacity {
         let beliefs = prior.step();
         // Every prior is valid, and every sample was checked before it was taken in: there is always a fit.
         let fit = self.evidence.fit(&beliefs).ok();
@@ -256,6 +258,7 @@ impl CapacityState {
             ttft_seconds: if is_told { model.ttft_seconds(requests) } else { 0.0 },
             objective_out_of_reach: out_of_reach,
             service_seconds: known.filter(|_| is_told).map(|_| model.service_seconds(requests)),
+            present_service_seconds: known.filter(|_| is_told).map(|_| model.service_seconds(present.max(1.0))),
             confidence: best.confidence,
             prompt_tokens: known.map(|workload| workload.prompt_tokens),
             output_tokens: known.map(|workload| workload.output_tokens),

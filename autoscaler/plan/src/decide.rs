@@ -35,9 +35,14 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
     let look = Look::at(facts, now);
     let (startup, elapsed_seconds) = learn(facts, &look, state, now);
     let prior = CapacityPrior { requests: settings.capacity_prior, profile: settings.engine_profile.as_ref() };
-    let capacity = state.capacity.at(&settings.objective, &prior);
-    let times =
-        Times { elapsed_seconds, startup_seconds: startup.p95_seconds, service_seconds: capacity.service_seconds };
+    let present = look.in_service / f64::from(look.observed.ready.max(1));
+    let capacity = state.capacity.at(&settings.objective, &prior, present);
+    let times = Times {
+        elapsed_seconds,
+        startup_seconds: startup.p95_seconds,
+        service_seconds: capacity.service_seconds,
+        present_service_seconds: capacity.present_service_seconds,
+    };
     state.demand.learn(facts, &look, times);
     state.demand.retain(facts);
     let mut demand = state.demand.at(&look, &capacity, times);

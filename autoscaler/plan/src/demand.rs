@@ -24,6 +24,10 @@ const SHOWN_SHARE: f64 = 0.25;
 /// A backlog is to be gone within this share of a start-up time once its engines are there.
 const DRAIN_SHARE: f64 = 0.5;
 
+/// What was seen of service times corrects the model by this factor at most, and fades over so many start-up times.
+const MOST_CORRECTION: f64 = 2.0;
+const CORRECTION_STARTUPS: f64 = 40.0;
+
 /// Counts of arrivals kept: a service time of eight minutes at a control period of two seconds.
 const MOST_ARRIVAL_COUNTS: usize = 240;
 
@@ -48,6 +52,9 @@ pub(crate) struct DemandState {
     /// Requests in service, and requests that ended per second, over the same window: their ratio is the service time.
     served: Average,
     ended: Average,
+    /// Request-seconds in service as seen, and as the engine model expects of what ended: their ratio corrects the model.
+    stayed: f64,
+    expected_to_stay: f64,
     /// Requests that would be in service if none had to wait.
     offered: Option<f64>,
     /// Arrivals of the last looks: seconds, requests. Not stored: a restart counts anew.
@@ -65,6 +72,8 @@ pub(crate) struct Times {
     pub(crate) startup_seconds: f64,
     /// Unqueued, at capacity; `None` until the engine model knows it.
     pub(crate) service_seconds: Option<f64>,
+    /// The same at the present load.
+    pub(crate) present_service_seconds: Option<f64>,
 }
 
 impl DemandState {
@@ -106,6 +115,11 @@ impl DemandState {
             let window = startup_seconds.max(30.0 * period);
             self.served.add(look.in_service, elapsed_seconds, window);
             self.ended.add(ended / elapsed_seconds, elapsed_seconds, window);
+            if let Some(expected) = times.present_service_seconds {
+                let keep = (-elapsed_seconds / (CORRECTION_STARTUPS * startup_seconds)).exp();
+                self.stayed = self.stayed * keep + look.in_service * elapsed_seconds;
+                self.expected_to_stay = self.expected_to_stay * keep + ended * expected;
+            }
         }
         self.offer(arrived, look, times);
     }
@@ -113,7 +127,7 @@ impl DemandState {
     /// Requests that would be in service at capacity if none had to wait: those that arrived within the last service time.
     /// Neither a full fleet, which hides what it cannot serve, nor an idle one, which serves faster, changes that.
     fn offer(&mut self, arrived: Option<f64>, look: &Look, times: Times) {
-        let stay = times.service_seconds.or_else(|| self.observed_service_seconds());
+        let stay = self.service_seconds(times);
         let (Some(arrived), Some(stay)) = (arrived, stay) else {
             self.offered = Some(look.in_service + look.waiting);
             return;
@@ -132,6 +146,15 @@ impl DemandState {
         // After a start less than a service time is known: what is there already stays in part.
         let before = (1.0 - covered / stay).max(0.0) * self.offered.unwrap_or(look.in_service + look.waiting);
         self.offered = Some(offered + before);
+    }
+
+    /// Seconds a request is in service at capacity: what the engine model says, corrected by what was seen of it (long
+    /// answers stay longer than the mean one), else what was seen.
+    fn service_seconds(&self, times: Times) -> Option<f64> {
+        let correction =
+            if self.expected_to_stay > 0.0 && self.stayed > 0.0 { self.stayed / self.expected_to_stay } else { 1.0 };
+        let correction = correction.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
+        times.service_seconds.map(|seconds| seconds * correction).or_else(|| self.observed_service_seconds())
     }
 
     /// Seconds a request was in service, from what was seen.
@@ -165,7 +188,7 @@ impl DemandState {
 
     /// The load now, in requests and in replicas.
     pub(crate) fn at(&self, look: &Look, capacity: &Capacity, times: Times) -> Demand {
-        let service_seconds = times.service_seconds.or_else(|| self.observed_service_seconds());
+        let service_seconds = self.service_seconds(times);
         let in_service = self.in_service.0.unwrap_or(look.in_service);
         let waiting = self.waiting.0.unwrap_or(look.waiting);
         // Room for what waits. Ordered engines come after a start-up time and then have as long to drain it: a request that
@@ -230,5 +253,4 @@ fn finished_counters(facts: &Facts) -> Option<Vec<Counter>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "whole numbers, exact in binary")]
 mod tests;

@@ -114,8 +114,10 @@ async fn run(test: &str, turn: Turn, body: impl AsyncFnOnce(&Stack) -> Result<()
     let Some(cluster) = Cluster::connect(test).await? else { return Ok(()) };
     let stack = Stack::open(Arc::new(cluster), turn).await?;
     let outcome = body(&stack).await;
-    if outcome.is_err() {
+    if let Err(error) = &outcome {
         stack.release.print_diagnostics().await;
+        // Last, and on a line of its own: the run's summary repeats it.
+        super::progress(test, &format!("FAILED: {error:#}"));
     }
     outcome
 }

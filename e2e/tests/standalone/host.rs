@@ -190,7 +190,7 @@ pub(crate) fn emulated(replicas: &str) -> Result<String> {
     let emulator = binary("engine-emulator")?;
     Ok(format!(
         "name: demo\n  command: '\"{}\" serve demo --host 127.0.0.1 --port {{port}} --max-num-seqs 4 --step-ms 50 --startup 20 --time-scale 20 --shutdown-timeout 30'\n  \
-         {replicas}\n  objective: {{ttft: 150ms, interTokenLatency: 5ms}}\n  capacityPrior: 4\n  scaleDown: {{stabilizationSeconds: 2}}\n  \
+         {replicas}\n  objective: {{ttft: 150ms, interTokenLatency: 5ms}}\n  capacityPrior: 4\n  forecast: {{season: 60s, tempo: 0.0125, planStep: 250ms}}\n  scaleDown: {{stabilizationSeconds: 2}}\n  \
          drain: {{timeout: 60s, stopTimeout: 10s}}",
         path(&emulator)
     ))

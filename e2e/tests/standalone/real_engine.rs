@@ -25,7 +25,7 @@ async fn a_real_engine_answers_the_official_client_and_goes_from_one_to_two() ->
     let mut host = Host::new().await?;
     let model = format!(
         "name: smollm2\n  command: '\"{}\" \"{}\" --port {{port}} --parallel 2 --threads 1'\n  minReplicas: 1\n  maxReplicas: 2\n  \
-         objective: {{ttft: 10s, interTokenLatency: 1s, attainment: 90%}}\n  capacityPrior: 2\n  scaleDown: {{stabilizationSeconds: 5}}\n  \
+         objective: {{ttft: 10s, interTokenLatency: 1s, attainment: 90%}}\n  capacityPrior: 2\n  forecast: {{season: 10m, tempo: 0.0125, planStep: 500ms}}\n  scaleDown: {{stabilizationSeconds: 5}}\n  \
          drain: {{timeout: 60s, stopTimeout: 10s}}",
         path(&python),
         path(&llama_folder().join("serve.py")),

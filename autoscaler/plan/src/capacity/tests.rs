@@ -103,7 +103,7 @@ impl Engine {
         for look in 0..looks {
             let wave = 0.5 + 0.5 * (look as f64 * 0.21).sin();
             self.serve(state, (least + (most - least) * wave).round(), 0.0);
-            state.at(&OBJECTIVE, prior);
+            state.at(&OBJECTIVE, prior, 1.0);
         }
     }
 
@@ -143,7 +143,7 @@ fn learned(base: f64, slope: f64, period: f64, loads: &[f64]) -> Capacity {
             }
         }
     }
-    state.at(&OBJECTIVE, &NO_PROFILE)
+    state.at(&OBJECTIVE, &NO_PROFILE, 1.0)
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn engines_of_every_shipped_profile_are_learned_within_five_percent_from_any_sta
         let truth = engine.truth();
         let mut state = CapacityState::default();
         engine.wander(&mut state, 150, 0.1 * truth, 0.7 * truth, &NO_PROFILE);
-        let capacity = state.at(&OBJECTIVE, &NO_PROFILE);
+        let capacity = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
         assert!(off(&capacity, truth.min(1024.0)) < 0.05, "{}: {truth:.1}, {capacity:?}", preset.name);
     }
 }
@@ -176,15 +176,15 @@ fn a_profile_wrong_by_a_fifth_is_corrected() {
         let mut engine = Engine { noise: 0.03, ..Engine::new(scaled(&profile.step, by), 2.0) };
         let prior = CapacityPrior { requests: 32.0, profile: Some(&profile) };
         let (truth, mut state) = (engine.truth(), CapacityState::default());
-        let before = state.at(&OBJECTIVE, &prior);
+        let before = state.at(&OBJECTIVE, &prior, 1.0);
         assert_eq!((before.source, before.confidence), (CapacitySource::Profile, 0.0));
         assert!(off(&before, truth) > 0.15, "{before:?}");
         // Even at a load far below its limit the engine shows how fast it is.
         engine.wander(&mut state, 20, 10.0, 40.0, &prior);
-        let early = state.at(&OBJECTIVE, &prior);
+        let early = state.at(&OBJECTIVE, &prior, 1.0);
         assert!(off(&early, truth) < 0.10, "{truth}: {early:?}");
         engine.wander(&mut state, 150, 30.0, 0.8 * truth, &prior);
-        let after = state.at(&OBJECTIVE, &prior);
+        let after = state.at(&OBJECTIVE, &prior, 1.0);
         assert!(off(&after, truth) < 0.05, "{truth}: {after:?}");
         assert!(after.confidence > early.confidence, "{early:?} {after:?}");
     }
@@ -194,13 +194,13 @@ fn a_profile_wrong_by_a_fifth_is_corrected() {
 fn with_little_seen_the_prior_holds_and_confidence_grows_with_evidence() {
     let mut engine = Engine::new(shipped("qwen3-32b-h100-tp2").step, 2.0);
     let mut state = CapacityState::default();
-    let mut last = state.at(&OBJECTIVE, &NO_PROFILE).confidence;
+    let mut last = state.at(&OBJECTIVE, &NO_PROFILE, 1.0).confidence;
     assert!(last.abs() < f64::EPSILON);
     engine.wander(&mut state, 3, 1.0, 2.0, &NO_PROFILE);
-    assert!(off(&state.at(&OBJECTIVE, &NO_PROFILE), 32.0) < 0.01);
+    assert!(off(&state.at(&OBJECTIVE, &NO_PROFILE, 1.0), 32.0) < 0.01);
     for most in [20.0, 40.0, 70.0] {
         engine.wander(&mut state, 60, 1.0, most, &NO_PROFILE);
-        let capacity = state.at(&OBJECTIVE, &NO_PROFILE);
+        let capacity = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
         assert!(capacity.confidence > last, "{last} then {capacity:?}");
         last = capacity.confidence;
     }
@@ -211,7 +211,7 @@ fn longer_prompts_lower_the_capacity_as_soon_as_they_come() {
     let mut engine = Engine::new(shipped("qwen3-32b-h100-tp2").step, 2.0);
     let mut state = CapacityState::default();
     engine.wander(&mut state, 200, 10.0, 80.0, &NO_PROFILE);
-    let before = state.at(&OBJECTIVE, &NO_PROFILE);
+    let before = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     engine.workload.prompt_tokens = 4000.0;
     let truth = engine.truth();
     // Traffic of half an hour, at a load that alone would not show the new limit.
@@ -219,7 +219,7 @@ fn longer_prompts_lower_the_capacity_as_soon_as_they_come() {
         state.fade(2.0, 1200.0);
         engine.wander(&mut state, 1, 6.0, 6.0 + f64::from(look % 6), &NO_PROFILE);
     }
-    let after = state.at(&OBJECTIVE, &NO_PROFILE);
+    let after = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     assert!(after.prompt_tokens.is_some_and(|tokens| tokens > 3500.0), "{after:?}");
     assert!(before.requests > 2.0 * truth && off(&after, truth) < 0.2, "{truth}: {before:?} then {after:?}");
 }
@@ -229,7 +229,7 @@ fn a_full_cache_is_the_limit_where_latency_is_not() {
     let mut engine = Engine { kv_tokens: 60_000.0, ..Engine::new(shipped("qwen3-32b-h100-tp2").step, 2.0) };
     let (truth, mut state) = (engine.truth(), CapacityState::default());
     engine.wander(&mut state, 60, 5.0, 30.0, &NO_PROFILE);
-    let capacity = state.at(&OBJECTIVE, &NO_PROFILE);
+    let capacity = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     assert_eq!(capacity.source, CapacitySource::KvCache, "{capacity:?}");
     assert!(off(&capacity, truth) < 0.05, "{truth}: {capacity:?}");
 }
@@ -249,7 +249,7 @@ fn a_cache_size_that_is_told_counts_before_any_use_is_seen() {
         period_seconds: 2.0,
     };
     state.learn(&mut intervals, &load, &OBJECTIVE);
-    let capacity = state.at(&OBJECTIVE, &NO_PROFILE);
+    let capacity = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     assert_eq!(capacity.source, CapacitySource::KvCache);
     assert!((capacity.requests - 0.85 * 9000.0 / 1125.0).abs() < 1e-9, "{capacity:?}");
 }
@@ -259,7 +259,7 @@ fn a_request_is_in_service_for_its_prefill_and_its_answer() {
     let mut engine = Engine::new(shipped("qwen3-32b-h100-tp2").step, 2.0);
     let (truth, mut state) = (engine.truth(), CapacityState::default());
     engine.wander(&mut state, 200, 10.0, 0.8 * truth, &NO_PROFILE);
-    let capacity = state.at(&OBJECTIVE, &NO_PROFILE);
+    let capacity = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     let answer = 250.0 * 0.05;
     let seconds = capacity.service_seconds.expect("tokens are told");
     assert!((answer..answer + 0.5).contains(&seconds), "{seconds}");
@@ -276,10 +276,10 @@ fn what_the_day_taught_is_known_after_a_night_at_low_load() {
         state.fade(20.0, 4800.0);
         engine.serve(&mut state, f64::from(1 + look % 3), 0.0);
         if look % 100 == 0 {
-            state.at(&OBJECTIVE, &NO_PROFILE);
+            state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
         }
     }
-    let capacity = state.at(&OBJECTIVE, &NO_PROFILE);
+    let capacity = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     assert!(off(&capacity, truth) < 0.07, "{truth}: {capacity:?}");
 }
 
@@ -298,7 +298,7 @@ fn an_engine_seen_full_carries_what_it_ran_meanwhile() {
     for _ in 0..8 {
         engine.serve(&mut state, 4.0, 7.0);
     }
-    let capacity = state.at(&OBJECTIVE, &NO_PROFILE);
+    let capacity = state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     assert!((capacity.requests - 4.0).abs() < 1e-9, "{capacity:?}");
     assert_eq!(capacity.source, CapacitySource::Saturation);
     assert!(capacity.confidence > 0.5, "{capacity:?}");
@@ -310,7 +310,7 @@ fn a_queue_that_stands_while_the_batch_still_grows_is_not_full() {
     for n in [1.0, 4.0, 9.0, 16.0] {
         engine.serve(&mut state, n, 7.0);
     }
-    assert_eq!(state.at(&OBJECTIVE, &NO_PROFILE).source, CapacitySource::Prior);
+    assert_eq!(state.at(&OBJECTIVE, &NO_PROFILE, 1.0).source, CapacitySource::Prior);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_limit_that_has_risen_is_seen_when_more_runs_and_nobody_waits() {
     for _ in 0..3 {
         engine.serve(&mut state, 9.0, 0.0);
     }
-    assert!(state.at(&OBJECTIVE, &NO_PROFILE).requests >= 9.0);
+    assert!(state.at(&OBJECTIVE, &NO_PROFILE, 1.0).requests >= 9.0);
 }
 
 #[test]
@@ -338,9 +338,9 @@ fn first_tokens_that_waited_in_a_queue_do_not_lower_the_capacity() {
     let (mut state, mut engine) = (CapacityState::default(), Engine::line(0.001, 0.0001, 2.0));
     for n in [2.0, 4.0, 6.0, 8.0].repeat(10) {
         engine.serve(&mut state, n, 5.0);
-        state.at(&OBJECTIVE, &NO_PROFILE);
+        state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     }
-    assert_ne!(state.at(&OBJECTIVE, &NO_PROFILE).source, CapacitySource::TimeToFirstToken);
+    assert_ne!(state.at(&OBJECTIVE, &NO_PROFILE, 1.0).source, CapacitySource::TimeToFirstToken);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn first_tokens_that_come_late_without_a_queue_lower_the_capacity() {
     let mut engine = Engine::new(shipped("qwen3-32b-h100-tp2").step, 2.0);
     let mut state = CapacityState::default();
     engine.wander(&mut state, 100, 2.0, 60.0, &NO_PROFILE);
-    let capacity = state.at(&strict, &NO_PROFILE);
+    let capacity = state.at(&strict, &NO_PROFILE, 1.0);
     // Two steps of 13.8 + 0.31 n ms are 50 ms at 36 requests.
     assert_eq!(capacity.source, CapacitySource::TimeToFirstToken, "{capacity:?}");
     assert!((25.0..45.0).contains(&capacity.requests), "{capacity:?}");
@@ -362,13 +362,13 @@ fn a_restarted_engine_whose_counters_fell_teaches_nothing_wrong() {
         engine.serve(&mut state, n, 0.0);
         engine.serve(&mut state, n, 0.0);
     }
-    let before = state.at(&OBJECTIVE, &NO_PROFILE).requests;
+    let before = state.at(&OBJECTIVE, &NO_PROFILE, 1.0).requests;
     engine.between = SumCount { sum: 0.0, count: 0.0 };
     engine.first = SumCount { sum: 0.0, count: 0.0 };
     for _ in 0..4 {
         engine.serve(&mut state, 10.0, 0.0);
     }
-    assert!((state.at(&OBJECTIVE, &NO_PROFILE).requests - before).abs() < 1.0);
+    assert!((state.at(&OBJECTIVE, &NO_PROFILE, 1.0).requests - before).abs() < 1.0);
 }
 
 #[test]
@@ -377,14 +377,14 @@ fn wild_samples_hardly_move_the_capacity() {
     for n in [2.0, 6.0, 10.0, 14.0].repeat(20) {
         engine.serve(&mut state, n, 0.0);
         engine.serve(&mut state, n, 0.0);
-        state.at(&OBJECTIVE, &NO_PROFILE);
+        state.at(&OBJECTIVE, &NO_PROFILE, 1.0);
     }
-    let before = state.at(&OBJECTIVE, &NO_PROFILE).requests;
+    let before = state.at(&OBJECTIVE, &NO_PROFILE, 1.0).requests;
     for n in [14.0, 2.0, 6.0] {
         engine.between.sum += 1000.0;
         engine.serve(&mut state, n, 0.0);
     }
-    let after = state.at(&OBJECTIVE, &NO_PROFILE).requests;
+    let after = state.at(&OBJECTIVE, &NO_PROFILE, 1.0).requests;
     assert!((after / before - 1.0).abs() < 0.05, "{before} → {after}");
 }
 
@@ -396,6 +396,6 @@ fn what_was_learned_survives_its_text() {
     let text = serde_json::to_string(&state).expect("numbers");
     assert!(text.len() < 4096, "{} bytes", text.len());
     let mut read: CapacityState = serde_json::from_str(&text).expect("its own text");
-    let (one, other) = (read.at(&OBJECTIVE, &NO_PROFILE), state.at(&OBJECTIVE, &NO_PROFILE));
+    let (one, other) = (read.at(&OBJECTIVE, &NO_PROFILE, 1.0), state.at(&OBJECTIVE, &NO_PROFILE, 1.0));
     assert!(off(&one, other.requests) < 1e-9 && one.source == other.source, "{one:?} {other:?}");
 }

@@ -39,6 +39,7 @@ fn capacity() -> Capacity {
         ttft_seconds: 0.0,
         objective_out_of_reach: false,
         service_seconds: None,
+        present_service_seconds: None,
         confidence: 0.0,
         prompt_tokens: None,
         output_tokens: None,
@@ -46,7 +47,7 @@ fn capacity() -> Capacity {
 }
 
 fn times(elapsed_seconds: f64) -> Times {
-    Times { elapsed_seconds, startup_seconds: 20.0, service_seconds: Some(2.0) }
+    Times { elapsed_seconds, startup_seconds: 20.0, service_seconds: Some(2.0), present_service_seconds: None }
 }
 
 /// Arrivals at `rate(t)` a second for `seconds`, looked at each quarter of a second.

@@ -103,7 +103,8 @@ pub(crate) struct Shadow {
 impl Shadow {
     /// Plans for `step`, from the layers on at this shadow's price; never less than `least`.
     pub(crate) fn plan(&mut self, step: u64, layers: u32, gain: f64, hold: usize, startup_steps: usize, least: u32) {
-        let wanted = ((f64::from(layers) * gain - 1e-9).ceil() as u32).max(least);
+        // Rounded, not up: a third more than one replica is one, not twice the cost of a small model.
+        let wanted = ((f64::from(layers) * gain).round() as u32).max(least);
         self.replicas = self.held.add(step, wanted, hold, |old, new| old <= new);
         self.ready_now = self.ready.add(step, self.replicas, startup_steps, |old, new| old >= new);
     }
