@@ -66,10 +66,12 @@ async fn outage(stack: &Stack, clients: Clients, hpa: &History, engines: &Histor
 
     // Until the error is named the HPA acts on the last values, which are young enough: those of a full fleet, give or take
     // an engine that was between two requests when it was scraped. From then on nothing may move.
+    let mut held = MOST;
     for state in engines.since(lost) {
         let wanted = replicas(&state.object).0;
         ensure!(wanted >= MOST - 1, "the HPA fell to {wanted} on the values of a full fleet");
-        ensure!(wanted == MOST || state.at < named, "the HPA fell to {wanted} without metrics");
+        ensure!(wanted >= held || state.at < named, "the HPA fell from {held} to {wanted} without metrics");
+        held = wanted;
     }
     Ok(())
 }
