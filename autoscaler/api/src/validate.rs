@@ -94,7 +94,7 @@ pub fn validate(
     let rhythm = Rhythm::new(spec.forecast.season.as_secs_f64(), spec.forecast.tempo, plan_step_seconds);
     let Ok(rhythm) = rhythm else {
         let problem = format!("season {} with tempo {} cannot be planned", spec.forecast.season, spec.forecast.tempo);
-        return refuse("forecast", problem, "write a season from 4m to 7d (24h) and a tempo above 0 (1)");
+        return refuse("forecast", problem, "write a season from 4m to 168h (24h) and a tempo above 0 (1)");
     };
     let settings = Settings {
         min_replicas,

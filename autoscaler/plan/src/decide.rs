@@ -23,6 +23,9 @@ const WARM_MOST_SECONDS: f64 = 60.0;
 /// A freshly Ready engine may still lack its first scrape for this many control periods.
 const UNSCRAPED_PERIODS: f64 = 5.0;
 
+/// Engines that start are waited for until they are late by half of what 95 % of starts take.
+const HELD_STARTS: f64 = 1.5;
+
 /// A hair above a whole number of replicas does not start another one.
 const ROUNDING: f64 = 0.02;
 
@@ -56,6 +59,7 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
     plan.keep_one_without_router();
     plan.clamp();
     plan.stabilise(state, now);
+    plan.await_starting(&startup, now);
     plan.hold_on_missing_data();
     plan.pause();
     plan.note_blind_spots(&capacity);
@@ -299,6 +303,23 @@ impl Plan<'_> {
         }
         if !self.is_complete() {
             self.replicas = replicas;
+        }
+    }
+
+    /// A Deployment that is scaled down deletes first what is not Ready yet, and all that start cost is lost. What is about
+    /// to be Ready is waited for.
+    fn await_starting(&mut self, startup: &Startup, now: Timestamp) {
+        let held = self.facts.replicas.min(self.settings().max_replicas);
+        let soon = HELD_STARTS * startup.p95_seconds;
+        let starting =
+            self.facts.engines.iter().filter(
+                |engine| matches!(engine.phase, Phase::Starting { since } if seconds_between(since, now) <= soon),
+            );
+        let starting = starting.count();
+        if self.replicas < held && starting > 0 {
+            let message =
+                format!("{} would do, but {starting} engines are about to be Ready: holding {held}", self.replicas);
+            self.bind(held, reasons::AWAITING_STARTS, starting as f64, message);
         }
     }
 

@@ -82,6 +82,8 @@ pub mod reasons {
     pub const BACKLOG: &str = "Backlog";
     /// Replicas were ordered and start.
     pub const STARTING: &str = "Starting";
+    /// Fewer are wanted, and the engines that start would be the first to go: they are waited for.
+    pub const AWAITING_STARTS: &str = "AwaitingStarts";
     /// More was wanted within the stabilisation window.
     pub const STABILIZING: &str = "Stabilizing";
     /// Engines that should answer do not: no scale-down.
@@ -106,12 +108,13 @@ pub mod reasons {
     pub const PAUSED: &str = "Paused";
 
     /// Every reason, for documentation and for metric labels that are there from the start.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 17] = [
         DEMAND,
         NO_TRAFFIC,
         FORECAST,
         BACKLOG,
         STARTING,
+        AWAITING_STARTS,
         STABILIZING,
         ENGINES_UNOBSERVED,
         ROUTER_UNOBSERVED,

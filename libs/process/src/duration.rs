@@ -88,7 +88,8 @@ impl fmt::Display for HumanDuration {
                 if self.0.is_zero() { "0s".into() } else { format!("{}us", self.0.as_micros()) }
             );
         }
-        let parts = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+        // No days: Kubernetes reads nothing longer than hours.
+        let parts = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
         let mut rest = milliseconds;
         for (size, unit) in parts {
             if rest >= size {
@@ -140,7 +141,7 @@ mod tests {
             assert_eq!(parsed.0.as_millis(), milliseconds, "{text}");
         }
         assert_eq!("0".parse::<HumanDuration>().unwrap().to_string(), "0s");
-        assert_eq!(HumanDuration::from_millis(90_061_001).to_string(), "1d1h1m1s1ms");
+        assert_eq!(HumanDuration::from_millis(90_061_001).to_string(), "25h1m1s1ms");
     }
 
     #[test]

@@ -136,6 +136,22 @@ fn a_decision_is_not_frozen_while_engines_start() {
 }
 
 #[test]
+fn engines_about_to_be_ready_are_waited_for_but_not_for_ever() {
+    let mut state = State::default();
+    let idle = |now| {
+        let mut facts = fleet(now, &[(0.0, 0.0)]);
+        facts.engines.extend((0..3).map(starting));
+        facts.replicas = 4;
+        facts
+    };
+    hold_for(idle, &mut state, -200_000, 170);
+    // They started 5 s before the clock of these tests, 95 % of starts take 30 s, and half of that is granted on top.
+    let waited = hold_for(idle, &mut state, 30_000, 2);
+    assert_eq!((waited.replicas, waited.because[0].reason), (4, reasons::AWAITING_STARTS), "{waited:#?}");
+    assert_eq!(hold_for(idle, &mut state, 42_000, 2).replicas, 1);
+}
+
+#[test]
 fn an_idle_fleet_falls_to_the_minimum_after_one_window_and_not_before() {
     let mut state = State::default();
     let idle = |now| fleet(now, &[(0.0, 0.0); 4]);
