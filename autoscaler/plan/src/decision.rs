@@ -17,7 +17,7 @@ pub struct Decision {
     pub because: Vec<Reason>,
     /// The load it was decided on.
     pub demand: Demand,
-    /// The plan over the start-up time; `None` in the first plan step of a target.
+    /// The plan over the start-up time; `None` in the first 24th of a season.
     pub plan: Option<Planned>,
     /// What a replica carries.
     pub capacity: Capacity,

@@ -19,6 +19,9 @@ const STORED_STEPS: usize = 96;
 /// Steps that nothing was decided in are filled with the last demand, up to so many; a longer gap starts anew.
 const MOST_GAP_STEPS: u64 = 2160;
 
+/// Before so much of a season was seen, every burst looks like a habit: the reactive floor decides alone.
+const INEXPERIENCED_SEASONS: f64 = 1.0 / 24.0;
+
 /// What is remembered of the plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -93,7 +96,9 @@ impl PlanState {
                 }
                 let drop = self.recent.len().saturating_sub(STORED_STEPS);
                 self.recent.drain(..drop);
-                self.planned = Some(planner.plan(terms.startup_steps, terms.least, terms.allowed_miss));
+                let planned = planner.plan(terms.startup_steps, terms.least, terms.allowed_miss);
+                let is_experienced = planner.forecaster().history().len() >= rhythm.seasons(INEXPERIENCED_SEASONS);
+                self.planned = is_experienced.then_some(planned);
                 self.saved = Some(planner.save());
             }
             self.open = None;
