@@ -329,3 +329,22 @@ fn the_words_of_the_reasons_are_these() {
     note("idle", &decide(&fleet(at(0), &[(0.0, 0.0)]), &mut State::default(), at(0)));
     insta::assert_snapshot!(lines.join("\n"));
 }
+
+/// An hour of steady load at plan steps of ten seconds: the plan has begun to act.
+fn experienced(state: &mut State) -> i64 {
+    let seconds = 4000;
+    hold_for(|now| fleet(now, &[(6.0, 0.0); 4]), state, 0, seconds);
+    seconds * 1000
+}
+
+#[test]
+fn a_plan_survives_a_restart_with_its_number() {
+    let mut state = State::default();
+    let end = experienced(&mut state);
+    let now = at(end + 20_000);
+    let facts = fleet(now, &[(6.0, 0.0); 4]);
+    let mut restarted = State::from_json(&state.to_json()).expect("its own text");
+    let (kept, fresh) = (decide(&facts, &mut state, now), decide(&facts, &mut restarted, now));
+    assert!(kept.plan.is_some() && fresh.plan.is_some(), "{kept:#?} {fresh:#?}");
+    assert_eq!(kept.replicas, fresh.replicas);
+}

@@ -41,7 +41,7 @@ const RATES: i32 = 40;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Spent {
-    steps: usize,
+    pub(super) steps: usize,
     demand: f64,
     missed: f64,
     fresh_demand: f64,

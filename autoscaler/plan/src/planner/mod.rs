@@ -72,6 +72,11 @@ impl Planner {
         &self.forecaster
     }
 
+    /// Plan steps that were ever settled, before a restart too.
+    pub(crate) fn steps_seen(&self) -> usize {
+        self.budget.spent().steps
+    }
+
     /// Takes the demand of the step that has ended, and what of it was missed in truth, both in replicas. With
     /// `fifo_slack_seconds`, demand is missed while the queue is longer than that.
     pub fn settle(&mut self, demand: f64, missed: f64, fifo_slack_seconds: Option<f64>) {

@@ -57,7 +57,7 @@ struct OpenStep {
 }
 
 impl PlanState {
-    /// Takes one look, and plans when a plan step has ended. `None` before the first one has.
+    /// Takes one look, and plans when a plan step has ended. `None` before enough was seen, restarts included.
     pub(crate) fn advance(
         &mut self,
         settings: &Settings,
@@ -97,7 +97,7 @@ impl PlanState {
                 let drop = self.recent.len().saturating_sub(STORED_STEPS);
                 self.recent.drain(..drop);
                 let planned = planner.plan(terms.startup_steps, terms.least, terms.allowed_miss);
-                let is_experienced = planner.forecaster().history().len() >= rhythm.seasons(INEXPERIENCED_SEASONS);
+                let is_experienced = planner.steps_seen() >= rhythm.seasons(INEXPERIENCED_SEASONS);
                 self.planned = is_experienced.then_some(planned);
                 self.saved = Some(planner.save());
             }
