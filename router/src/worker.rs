@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use process::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::serve::serve;
@@ -38,6 +40,28 @@ pub struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
     random: AtomicU64,
+    stop: Stop,
+}
+
+/// How far the stop has come, as this thread knows it. Number and token change together in one task of the thread, so
+/// that a connection that is woken by the token always finds the new number.
+#[derive(Debug, Default)]
+struct Stop {
+    /// 0 not begun, 1 draining, 2 no new connections.
+    stage: AtomicU8,
+    draining: CancellationToken,
+    ending: CancellationToken,
+}
+
+impl Stop {
+    async fn follow(&self, shutdown: &Shutdown) {
+        shutdown.draining().cancelled().await;
+        self.stage.store(1, Ordering::Relaxed);
+        self.draining.cancel();
+        shutdown.stop_accepting().cancelled().await;
+        self.stage.store(2, Ordering::Relaxed);
+        self.ending.cancel();
+    }
 }
 
 /// The data address cannot be bound.
@@ -51,7 +75,7 @@ pub struct ListenError {
 impl Worker {
     /// A worker whose random words start from `seed`.
     pub fn new(index: usize, shared: Arc<Shared>, seed: u64) -> Self {
-        Self { index, shared, random: AtomicU64::new(seed) }
+        Self { index, shared, random: AtomicU64::new(seed), stop: Stop::default() }
     }
 
     /// A fresh random word (SplitMix64, Steele et al. 2014): good enough to spread load, and free.
@@ -98,6 +122,10 @@ pub async fn run(worker: Arc<Worker>, listener: std::net::TcpListener) -> std::i
     let server = Arc::new(server());
     let connections = TaskTracker::new();
     let shutdown = worker.shared.shutdown.clone();
+    tokio::spawn({
+        let (worker, shutdown) = (worker.clone(), shutdown.clone());
+        async move { worker.stop.follow(&shutdown).await }
+    });
     loop {
         // Cancel-safe: accept loses no connection when dropped.
         let accepted = tokio::select! {
@@ -154,13 +182,12 @@ async fn connection(worker: Arc<Worker>, server: Arc<auto::Builder<TokioExecutor
         }
     });
     let mut serving = pin!(server.serve_connection(TokioIo::new(stream), service));
-    let shutdown = &worker.shared.shutdown;
-    let mut draining = pin!(shutdown.draining().cancelled().fuse());
-    let mut stopping = pin!(shutdown.stop_accepting().cancelled().fuse());
+    let mut draining = pin!(worker.stop.draining.cancelled().fuse());
+    let mut stopping = pin!(worker.stop.ending.cancelled().fuse());
     let mut seen = None;
     let served = future::poll_fn(|cx| {
-        // Polling the tokens takes locks that all workers share: done once to be woken, and again when the stage changed.
-        let stage = worker.shared.stage();
+        // Polling a token takes a lock: done once to be woken, and again when the stage changed.
+        let stage = worker.stop.stage.load(Ordering::Relaxed);
         if seen != Some(stage) {
             seen = Some(stage);
             let closing = !draining.is_terminated() && draining.poll_unpin(cx).is_ready();
