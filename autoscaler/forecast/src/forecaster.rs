@@ -150,7 +150,8 @@ impl Forecaster {
         let Self { history, windows, usage, paths, maxima, .. } = self;
         let season = self.rhythm.season();
         let present = Present::of(history, windows);
-        let day_known = history.next() >= history.first() + season as u64 + windows.now as u64;
+        let day_known =
+            self.rhythm.compares_days() && history.next() >= history.first() + season as u64 + windows.now as u64;
         let available = [day_known, day_known, true, true, true].map(|is| is && !history.is_empty());
         self.weights = self.record.mixing.weights(&available);
 
@@ -241,4 +242,26 @@ fn scatter(index: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_days_only_the_present_is_continued() {
+        let rhythm = Rhythm::new(60.0, 1.0 / 80.0, 0.25).expect("valid");
+        let season = rhythm.season() as u64;
+        let day_weight = |rhythm: Rhythm| -> f64 {
+            let mut forecaster = Forecaster::new(rhythm, 0);
+            for step in 0..3 * season {
+                forecaster.push(if step % season < 20 { 8.0 } else { 1.0 });
+                forecaster.look(12);
+            }
+            let is_day = |kind| matches!(kind, ExpertKind::ScaledDay | ExpertKind::Day);
+            forecaster.weights().filter(|(kind, _)| is_day(*kind)).map(|(_, weight)| weight).sum()
+        };
+        let (with, without) = (day_weight(rhythm), day_weight(rhythm.without_days()));
+        assert!(with > 0.5 && without <= 0.0, "{with} {without}");
+    }
 }

@@ -19,6 +19,8 @@ pub struct Rhythm {
     season_seconds: f64,
     tempo: f64,
     step_seconds: f64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ignores_days: bool,
 }
 
 /// A rhythm that cannot be planned with.
@@ -42,7 +44,7 @@ pub enum RhythmError {
 
 impl Rhythm {
     /// A day of life in plan steps of 10 s.
-    pub const DAY: Self = Self { season_seconds: 86_400.0, tempo: 1.0, step_seconds: 10.0 };
+    pub const DAY: Self = Self { season_seconds: 86_400.0, tempo: 1.0, step_seconds: 10.0, ignores_days: false };
 
     /// Checks and keeps the three lengths.
     ///
@@ -59,7 +61,20 @@ impl Rhythm {
         if !(FEWEST_STEPS..=MOST_STEPS).contains(&steps) {
             return Err(RhythmError::Season { season: season_seconds, step: step_seconds });
         }
-        Ok(Self { season_seconds, tempo, step_seconds })
+        Ok(Self { season_seconds, tempo, step_seconds, ignores_days: false })
+    }
+
+    /// The same, with nothing laid onto the present from the same time of earlier seasons: what is lost then is what the
+    /// season is worth.
+    #[must_use]
+    pub fn without_days(self) -> Self {
+        Self { ignores_days: true, ..self }
+    }
+
+    /// Whether earlier seasons are compared with.
+    #[must_use]
+    pub fn compares_days(&self) -> bool {
+        !self.ignores_days
     }
 
     /// Length of a plan step, in seconds.
