@@ -43,6 +43,10 @@ impl Calibration {
             least = *value;
         }
         let forecast = Forecast { quantiles };
+        // The start-up time turned out shorter: what waits for a longer one would hold up the rest, and judge another question.
+        while self.pending.back().is_some_and(|(_, later, _)| *later > to) {
+            self.pending.pop_back();
+        }
         self.pending.push_back((from, to, forecast));
         forecast
     }

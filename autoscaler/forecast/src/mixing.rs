@@ -26,6 +26,10 @@ pub(crate) struct Mixing {
 impl Mixing {
     /// Remembers forecasts made before step `from` for the maximum of the steps `from..to`.
     pub(crate) fn remember(&mut self, from: u64, to: u64, quantiles: Quantiles) {
+        // The start-up time turned out shorter: what waits for a longer one would hold up the rest, and judge another question.
+        while self.pending.back().is_some_and(|(_, later, _)| *later > to) {
+            self.pending.pop_back();
+        }
         self.pending.push_back((from, to, quantiles));
     }
 
@@ -91,5 +95,14 @@ mod tests {
         assert!(weights[0] > 0.99, "{weights:?}");
         let without = mixing.weights(&[false, true, true, true, true]);
         assert!(without[0] <= 0.0 && (without.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_start_up_time_that_turned_out_shorter_does_not_hold_up_the_record() {
+        let mut mixing = Mixing::default();
+        mixing.remember(0, 480, [Some([5.0; 3]); EXPERTS]);
+        mixing.remember(2, 14, [Some([5.0; 3]); EXPERTS]);
+        mixing.judge(14, 20.0, |_, _| 10.0);
+        assert!(mixing.pending.is_empty() && mixing.losses.iter().all(|loss| *loss > 0.0), "{mixing:?}");
     }
 }

@@ -77,6 +77,12 @@ impl Rhythm {
         !self.ignores_days
     }
 
+    /// Factor on what is naturally minutes: 1 is life.
+    #[must_use]
+    pub fn tempo(&self) -> f64 {
+        self.tempo
+    }
+
     /// Length of a plan step, in seconds.
     #[must_use]
     pub fn step_seconds(&self) -> f64 {
