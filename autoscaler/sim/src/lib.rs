@@ -22,7 +22,7 @@ mod startup;
 pub mod window;
 
 pub use demand::{Demand, EngineProfile};
-pub use policy::{Policy, Replica, Signals, Task};
+pub use policy::{Policy, Replica, ReplicaLoad, Signals, Task};
 pub use request::{Request, RequestSource};
 pub use score::{Coverage, Discipline, Level, Outcome, Quantiles};
 pub use startup::{Faults, SettingError, Start, Starter, StartupLaw, Stretch};

@@ -65,6 +65,24 @@ impl Task {
         task
     }
 
+    /// Requests that a replica has in service at a share of its rate, 0 to 1.
+    ///
+    /// An engine with less to do is faster, so that it holds fewer requests than its share of the work: by Little's law
+    /// `n = load · n* · S(n) / S(n*)`, `S` being the time in service.
+    #[must_use]
+    pub fn in_service_at(&self, load: f64) -> f64 {
+        let (step, workload) = (&self.step, &self.workload);
+        let full = f64::from(self.capacity.concurrency.max(1));
+        let service = |n: f64| {
+            let others = (n - 1.0).max(0.0);
+            let chunk = f64::from(self.limits.max_batched_tokens) - others;
+            step.prefill_seconds(workload.uncached_prompt_tokens(), chunk, others, workload)
+                + workload.output_tokens * step.steady_step_seconds(n.max(1.0), workload)
+        };
+        // From the full engine downwards: every round comes closer, from above.
+        (0..60).fold(full, |n, _| (load * full * service(n) / service(full)).min(full))
+    }
+
     /// The same with the capacity in requests a second that the trace in fact takes. Lengths that vary make it another
     /// than that of the mean request, and a profiling run of the baselines' authors would have found the former.
     #[must_use]
@@ -85,6 +103,17 @@ pub struct Replica {
     pub ordered_seconds: f64,
     /// When it became Ready.
     pub ready_seconds: Option<f64>,
+    /// What its own metrics show now; `None` while it starts, and where replicas are not told apart (level fluid).
+    pub load: Option<ReplicaLoad>,
+}
+
+/// Requests in one replica.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReplicaLoad {
+    /// In its running batch.
+    pub running: f64,
+    /// Those that it has not begun.
+    pub waiting: f64,
 }
 
 /// What a monitoring system knows at the moment of a decision. Sums are over the whole fleet.
@@ -163,5 +192,14 @@ pub(crate) mod tests {
         let in_service = task.capacity.requests_per_second * task.service_seconds;
         assert!((in_service - f64::from(task.capacity.concurrency)).abs() < 1e-9);
         assert!(task.capacity.concurrency > 10, "{:?}", task.capacity);
+    }
+
+    #[test]
+    fn half_of_the_work_is_less_than_half_of_the_requests_in_service() {
+        let task = task();
+        let full = f64::from(task.capacity.concurrency);
+        assert!((task.in_service_at(1.0) - full).abs() < 1e-6 && task.in_service_at(0.0) < 1e-9);
+        let half = task.in_service_at(0.5);
+        assert!(half > 0.1 * full && half < 0.25 * full, "{half} of {full}");
     }
 }

@@ -15,12 +15,17 @@ const MOST_UP: f64 = 2.0;
 const MOST_DOWN: f64 = 2.0;
 
 pub(super) const KNOBS: &[Knob] = &[
-    Knob { name: "target", unit: " of capacity", shipped: 0.7, tried: &[0.15, 0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.0] },
+    Knob {
+        name: "target",
+        unit: " of a replica's rate",
+        shipped: 0.7,
+        tried: &[0.15, 0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.0],
+    },
     Knob { name: "down cool-down", unit: " s", shipped: 300.0, tried: &[60.0, 180.0, 300.0, 600.0, 1200.0, 3600.0] },
 ];
 
 pub(super) fn build(task: &Task, _demand: &Demand, knobs: &[f64]) -> Box<dyn Policy> {
-    let target = knobs[0] * f64::from(task.capacity.concurrency.max(1));
+    let target = task.in_service_at(knobs[0]);
     Box::new(Apa { target, most_replicas: f64::from(task.max_replicas), hold: SlidingMax::new(knobs[1]) })
 }
 

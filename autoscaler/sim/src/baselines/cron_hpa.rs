@@ -16,7 +16,7 @@ const WEEK_HOURS: usize = 7 * DAY_HOURS;
 
 pub(super) const KNOBS: &[Knob] = &[
     Knob { name: "share of last week's peak", unit: "", shipped: 1.0, tried: &[0.4, 0.6, 0.8, 1.0, 1.2, 1.5] },
-    Knob { name: "target", unit: " of capacity", shipped: 0.8, tried: &[0.35, 0.5, 0.65, 0.8] },
+    Knob { name: "target", unit: " of a replica's rate", shipped: 0.7, tried: &[0.35, 0.5, 0.6, 0.7] },
     Knob { name: "down window", unit: " s", shipped: 300.0, tried: &[300.0, 900.0] },
 ];
 

@@ -12,7 +12,7 @@ pub(super) const KNOBS: &[Knob] = super::hpa_queue::KNOBS;
 
 pub(super) fn build(task: &Task, _demand: &Demand, knobs: &[f64]) -> Box<dyn Policy> {
     let hpa = Hpa::new(task.min_replicas, task.max_replicas, Some(behavior(knobs[1])));
-    let target = milli(knobs[0] * f64::from(task.capacity.concurrency.max(1)));
+    let target = milli(task.in_service_at(knobs[0]));
     Box::new(HpaPods { hpa, target, total: |signals| signals.running })
 }
 

@@ -14,14 +14,14 @@ const MOST_UP: f64 = 1000.0;
 const MOST_DOWN: f64 = 2.0;
 
 pub(super) const KNOBS: &[Knob] = &[
-    Knob { name: "target", unit: " of capacity", shipped: 0.7, tried: &[0.2, 0.35, 0.5, 0.7, 0.85, 1.0] },
+    Knob { name: "target", unit: " of a replica's rate", shipped: 0.7, tried: &[0.2, 0.35, 0.5, 0.7, 0.85, 1.0] },
     Knob { name: "stable window", unit: " s", shipped: 60.0, tried: &[60.0, 300.0] },
     Knob { name: "down delay", unit: " s", shipped: 0.0, tried: &[0.0, 300.0, 900.0, 3600.0] },
 ];
 
 pub(super) fn build(task: &Task, _demand: &Demand, knobs: &[f64]) -> Box<dyn Policy> {
     Box::new(Knative {
-        target: knobs[0] * f64::from(task.capacity.concurrency.max(1)),
+        target: task.in_service_at(knobs[0]),
         stable_seconds: knobs[1],
         stable: SlidingMean::new(knobs[1]),
         panic: SlidingMean::new(knobs[1] * PANIC_SHARE),

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 use super::clock::Tournament;
 use super::engine::{Engine, Gauges, Job, Progress};
 use super::settings::{EngineSettings, Routing, Settings};
-use crate::policy::Replica;
+use crate::policy::{Replica, ReplicaLoad};
 use crate::startup::Starter;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,6 +88,16 @@ impl<'a, E: Engine> Fleet<'a, E> {
     /// Replicas ordered and not released, oldest first.
     pub(super) fn replicas(&self) -> &[Replica] {
         &self.shown
+    }
+
+    /// Notes in [`Self::replicas`] what each engine's metrics show now.
+    pub(super) fn look(&mut self, now: f64) {
+        for member in self.members.iter().filter(|member| member.state == State::Ready) {
+            if let Ok(index) = self.shown.binary_search_by_key(&member.replica.id, |replica| replica.id) {
+                let Gauges { running, waiting, .. } = member.engine.gauges(now);
+                self.shown[index].load = Some(ReplicaLoad { running: f64::from(running), waiting: f64::from(waiting) });
+            }
+        }
     }
 
     pub(super) fn ready(&self) -> u32 {
@@ -228,7 +238,7 @@ impl<'a, E: Engine> Fleet<'a, E> {
     }
 
     fn add(&mut self, now: f64, state: State) {
-        let replica = Replica { id: self.next_id, ordered_seconds: now, ready_seconds: None };
+        let replica = Replica { id: self.next_id, ordered_seconds: now, ready_seconds: None, load: None };
         self.next_id += 1;
         self.shown.push(replica);
         let engine = E::new(&self.engine_settings, now);

@@ -94,6 +94,8 @@ pub(super) struct LeapingEngine {
     slots: Vec<Sequence>,
     free_slots: Vec<u32>,
     waiting: VecDeque<u32>,
+    /// How many of them the step in progress had no room for.
+    left_waiting: usize,
     /// Decoding sequences as `finish << 32 | slot`, the first to end last.
     finishing: Vec<u64>,
     /// Sum of [`Sequence::base`] over them.
@@ -122,6 +124,7 @@ impl Engine for LeapingEngine {
             slots: Vec::new(),
             free_slots: Vec::new(),
             waiting: VecDeque::new(),
+            left_waiting: 0,
             finishing: Vec::new(),
             context_base: 0,
             growing: [0; BLOCK_TOKENS as usize],
@@ -187,10 +190,11 @@ impl Engine for LeapingEngine {
             let share = (now - leap.begin_seconds) / (leap.end_seconds - leap.begin_seconds);
             (leap.steps as f64 * share.clamp(0.0, 1.0)).floor()
         });
+        let left = self.waiting.iter().take(self.left_waiting);
         Gauges {
             running: self.running() as u32,
-            waiting: self.waiting.len() as u32,
-            waiting_prompt_tokens: self.waiting.iter().map(|slot| u64::from(self.sequence(*slot).known_tokens)).sum(),
+            waiting: self.left_waiting as u32,
+            waiting_prompt_tokens: left.map(|slot| u64::from(self.sequence(*slot).known_tokens)).sum(),
             kv_share: self.used_blocks as f64 / self.total_blocks.max(1) as f64,
             output_tokens: self.counters.output_tokens + since * self.finishing.len() as f64,
             ..self.counters
@@ -241,6 +245,7 @@ impl LeapingEngine {
         if !preempted {
             self.admit_waiting(&mut budget, &mut prefill);
         }
+        self.left_waiting = self.waiting.len();
         let count = f64::from(decoding) + prefill.sequences;
         if count < 1.0 {
             return;

@@ -222,6 +222,7 @@ impl<'a, E: Engine> Run<'a, E> {
             self.fleet_before_score = Some(self.fleet.totals());
         }
         let before = self.fleet.replicas().len() as u32;
+        self.fleet.look(now);
         let (fleet, queue) = (&self.fleet, &self.queue);
         let signals = self.monitor.signals(now, self.period_seconds, fleet.replicas(), || view(fleet, queue, now));
         let wanted = policy.decide(&signals).clamp(self.task.min_replicas, self.task.max_replicas);

@@ -39,6 +39,8 @@ pub(super) struct SteppingEngine {
     slowdown: f64,
     pool: BlockPool,
     waiting: VecDeque<Sequence>,
+    /// How many of them the step in progress had no room for.
+    left_waiting: usize,
     running: Vec<Sequence>,
     step_end_seconds: Option<f64>,
     counters: Gauges,
@@ -55,6 +57,7 @@ impl Engine for SteppingEngine {
             slowdown: settings.warm_up.slowdown,
             pool: BlockPool::new(kv_blocks(settings), settings.prefix_cache),
             waiting: VecDeque::new(),
+            left_waiting: 0,
             running: Vec::new(),
             step_end_seconds: None,
             counters: Gauges::default(),
@@ -106,10 +109,11 @@ impl Engine for SteppingEngine {
     }
 
     fn gauges(&self, _now: f64) -> Gauges {
+        let left = self.waiting.iter().take(self.left_waiting);
         Gauges {
             running: self.running.len() as u32,
-            waiting: self.waiting.len() as u32,
-            waiting_prompt_tokens: self.waiting.iter().map(|sequence| u64::from(sequence.tokens())).sum(),
+            waiting: self.left_waiting as u32,
+            waiting_prompt_tokens: left.map(|sequence| u64::from(sequence.tokens())).sum(),
             kv_share: self.pool.usage(),
             ..self.counters
         }
@@ -124,6 +128,7 @@ impl SteppingEngine {
         if !preempted {
             self.admit_waiting(&mut budget, &mut batch);
         }
+        self.left_waiting = self.waiting.len();
         if batch.sequences >= 1.0 {
             let factor = if now < self.warm_until_seconds { self.slowdown } else { 1.0 };
             self.step_end_seconds = Some(now + factor * self.model.step_seconds(batch));

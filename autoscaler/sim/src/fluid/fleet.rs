@@ -30,7 +30,7 @@ pub(super) struct Fleet {
 impl Fleet {
     /// That many Ready replicas at second 0.
     pub(super) fn new(first: u32, starter: Starter) -> Self {
-        let replica = |id| Replica { id, ordered_seconds: 0.0, ready_seconds: Some(0.0) };
+        let replica = |id| Replica { id, ordered_seconds: 0.0, ready_seconds: Some(0.0), load: None };
         Self {
             replicas: (0..u64::from(first)).map(replica).collect(),
             ready_at: vec![0.0; first as usize],
@@ -98,7 +98,8 @@ impl Fleet {
         let present = self.len();
         let mut change = Change::default();
         for _ in present..wanted {
-            self.replicas.push(Replica { id: self.next_id, ordered_seconds: now, ready_seconds: None });
+            let id = self.next_id;
+            self.replicas.push(Replica { id, ordered_seconds: now, ready_seconds: None, load: None });
             self.ready_at.push(f64::INFINITY);
             self.next_id += 1;
             self.without_machine += 1;

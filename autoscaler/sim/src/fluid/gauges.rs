@@ -140,21 +140,11 @@ impl Gauges {
     }
 }
 
-/// Engines from idle to full. An engine with less to do is faster, so it holds fewer requests than its share of the
-/// work: by Little's law `n = load · n* · S(n) / S(n*)`, `S` being the time in service.
+/// Engines from idle to full.
 fn engine_states(task: &Task) -> Vec<EngineState> {
     let (step, workload, limits) = (&task.step, &task.workload, &task.limits);
-    let full = f64::from(task.capacity.concurrency.max(1));
-    let service = |n: f64| {
-        let others = (n - 1.0).max(0.0);
-        let chunk = f64::from(limits.max_batched_tokens) - others;
-        step.prefill_seconds(workload.uncached_prompt_tokens(), chunk, others, workload)
-            + workload.output_tokens * step.steady_step_seconds(n.max(1.0), workload)
-    };
     let state = |point: usize| {
-        let load = point as f64 / POINTS as f64;
-        // From the full engine downwards: every round comes closer, from above.
-        let running = (0..60).fold(full, |n, _| (load * full * service(n) / service(full)).min(full));
+        let running = task.in_service_at(point as f64 / POINTS as f64);
         let busy = running.max(1.0);
         EngineState {
             running,
