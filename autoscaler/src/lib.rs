@@ -12,12 +12,16 @@
 pub mod args;
 pub mod controller;
 pub mod crd;
+pub mod decision_log;
 pub mod explain;
 pub mod lab;
 pub mod leader;
 pub mod metrics;
 pub mod observe;
+pub mod past;
 pub mod standalone;
 
 #[cfg(test)]
 mod fake_api;
+#[cfg(test)]
+mod one_log;

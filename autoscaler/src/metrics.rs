@@ -43,6 +43,19 @@ struct QuantileLabels {
     quantile: &'static str,
 }
 
+/// Levels of a forecast's quantiles, as labels.
+const QUANTILES: [&str; 4] = ["0.5", "0.8", "0.95", "0.99"];
+
+fn quantile_labels(object: &ObjectLabels, quantile: &'static str) -> QuantileLabels {
+    QuantileLabels { namespace: object.namespace.clone(), name: object.name.clone(), quantile }
+}
+
+fn set_quantiles(family: &Family<QuantileLabels, Number>, object: &ObjectLabels, values: [f64; QUANTILES.len()]) {
+    for (quantile, value) in QUANTILES.into_iter().zip(values) {
+        family.get_or_create(&quantile_labels(object, quantile)).set(value);
+    }
+}
+
 /// The controller's metrics. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -54,6 +67,11 @@ pub struct Metrics {
     decisions: Family<ReasonLabels, Counter>,
     capacity: Family<ObjectLabels, Number>,
     startup: Family<QuantileLabels, Number>,
+    demand: Family<ObjectLabels, Number>,
+    forecast: Family<QuantileLabels, Number>,
+    forecast_coverage: Family<QuantileLabels, Number>,
+    regret: Family<ObjectLabels, Number>,
+    missed: Family<ObjectLabels, Number>,
     unobserved: Family<ObjectLabels, Gauge>,
     observation_age: Family<ObjectLabels, Number>,
     leader: Gauge,
@@ -87,6 +105,31 @@ impl Metrics {
         );
         registry.register("autoscaler_startup_seconds", "Learned seconds from order to Ready", self.startup.clone());
         registry.register(
+            "autoscaler_demand_replicas",
+            "Replicas that would be busy if no request had to wait",
+            self.demand.clone(),
+        );
+        registry.register(
+            "autoscaler_forecast_demand_replicas",
+            "Quantiles of the largest demand within the next start-up time",
+            self.forecast.clone(),
+        );
+        registry.register(
+            "autoscaler_forecast_coverage_ratio",
+            "Share of the forecasts so far whose quantile held",
+            self.forecast_coverage.clone(),
+        );
+        registry.register(
+            "autoscaler_regret_ratio",
+            "Engine time beyond that of a plan that knows the future and misses nothing, over the latter, in the last seven seasons",
+            self.regret.clone(),
+        );
+        registry.register(
+            "autoscaler_missed_demand_ratio",
+            "Share of the demand that found no replica in time, in the last seven seasons",
+            self.missed.clone(),
+        );
+        registry.register(
             "autoscaler_observation_age_seconds",
             "Age of the oldest reading the last decision rests on",
             self.observation_age.clone(),
@@ -114,8 +157,21 @@ impl Metrics {
         self.capacity.get_or_create(object).set(decision.capacity.requests);
         self.observation_age.get_or_create(object).set(observation_age_seconds);
         for (quantile, seconds) in [("0.5", decision.startup.p50_seconds), ("0.95", decision.startup.p95_seconds)] {
-            let labels = QuantileLabels { namespace: object.namespace.clone(), name: object.name.clone(), quantile };
-            self.startup.get_or_create(&labels).set(seconds);
+            self.startup.get_or_create(&quantile_labels(object, quantile)).set(seconds);
+        }
+        self.demand.get_or_create(object).set(decision.demand.replicas);
+        if let Some(plan) = &decision.plan {
+            set_quantiles(&self.forecast, object, plan.forecast.quantiles);
+        }
+        if let Some(coverage) = decision.forecast_coverage.filter(|coverage| coverage.judged > 0) {
+            let share = |covered: u64| covered as f64 / coverage.judged as f64;
+            set_quantiles(&self.forecast_coverage, object, coverage.covered.map(share));
+        }
+        if let Some(score) = &decision.score {
+            self.missed.get_or_create(object).set(score.missed_share());
+            if let Some(regret) = score.regret_ratio() {
+                self.regret.get_or_create(object).set(regret);
+            }
         }
         if let Some(headline) = decision.headline() {
             let labels = ReasonLabels {
@@ -134,14 +190,13 @@ impl Metrics {
         for family in [&self.replicas_desired, &self.replicas_current, &self.replicas_ready, &self.unobserved] {
             family.remove(object);
         }
-        self.capacity.remove(object);
-        self.observation_age.remove(object);
-        for quantile in ["0.5", "0.95"] {
-            self.startup.remove(&QuantileLabels {
-                namespace: object.namespace.clone(),
-                name: object.name.clone(),
-                quantile,
-            });
+        for family in [&self.capacity, &self.observation_age, &self.demand, &self.regret, &self.missed] {
+            family.remove(object);
+        }
+        for family in [&self.startup, &self.forecast, &self.forecast_coverage] {
+            for quantile in QUANTILES {
+                family.remove(&quantile_labels(object, quantile));
+            }
         }
     }
 
@@ -154,9 +209,12 @@ impl Metrics {
             for family in [&self.replicas_desired, &self.replicas_current, &self.replicas_ready, &self.unobserved] {
                 family.clear();
             }
-            self.capacity.clear();
-            self.observation_age.clear();
-            self.startup.clear();
+            for family in [&self.capacity, &self.observation_age, &self.demand, &self.regret, &self.missed] {
+                family.clear();
+            }
+            for family in [&self.startup, &self.forecast, &self.forecast_coverage] {
+                family.clear();
+            }
         }
     }
 }

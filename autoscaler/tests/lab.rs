@@ -149,3 +149,25 @@ fn a_benchmark_plays_every_trace_of_a_folder() {
     let empty = tempfile::tempdir().unwrap();
     assert!(refusal("benchmark --traces .", empty.path()).contains("has no trace in it"));
 }
+
+#[test]
+fn a_simulated_decision_is_explained_from_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = folder.path().join("load.csv");
+    write_load(&load);
+    // Six hours of it are enough, and six megabytes of log.
+    let hours: Vec<String> = std::fs::read_to_string(&load).unwrap().lines().take(37).map(str::to_owned).collect();
+    std::fs::write(&load, hours.join("\n")).unwrap();
+    answer(
+        "simulate --trace load.csv --lengths long.csv --mean-replicas 1.5 --policy predictive --level fluid --seeds 1 \
+         --output json --decision-log decisions.jsonl",
+        folder.path(),
+    );
+    let text = answer("explain --log decisions.jsonl", folder.path());
+    for words in ["replicas decided", "Because:", "forecast  Within the next start-up time", "score     "] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let early = refusal("explain --log decisions.jsonl --at 2020-01-01T00:00:00Z", folder.path());
+    assert!(early.contains("name a later --at"), "{early}");
+    assert!(refusal("explain", folder.path()).contains("--standalone"), "a name, a host or a log is needed");
+}

@@ -8,19 +8,23 @@
 //! What it does not do: it talks to no API server and decides nothing.
 
 mod percent;
+mod pool;
+mod schedule;
 mod spec;
 mod status;
 mod validate;
 
 pub use percent::{ParsePercentError, Percent};
+pub use pool::{PoolMember, PoolSpec, pool_member};
+pub use schedule::{Schedule, ScheduleError};
 pub use spec::{
     EngineAutoscaler, EngineAutoscalerSpec, Mode, ObjectiveSpec, ScaleDownSpec, ScaleTargetRef, StartupSpec,
 };
 pub use status::{
-    CapacityStatus, Condition, ConditionStatus, EngineAutoscalerStatus, LastDecision, ReasonStatus, StartupStatus,
-    conditions,
+    CapacityStatus, Condition, ConditionStatus, EngineAutoscalerStatus, ForecastStatus, LastDecision, ReasonStatus,
+    RegretStatus, StartupStatus, TermStatus, conditions,
 };
-pub use validate::{InvalidSpec, Target, Validated, validate};
+pub use validate::{InvalidSpec, Target, Validated, engine_profile, validate};
 
 /// The CustomResourceDefinition as YAML, with a line that says where it comes from.
 #[must_use]

@@ -1,6 +1,6 @@
 //! What the controller writes back, all of it rendered from one decision.
 
-use autoscaler_plan::{Decision, Reason};
+use autoscaler_plan::{Decision, Reason, Term};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ pub mod conditions {
     pub const TARGET_OWNED: &str = "TargetOwned";
     /// Minimum or maximum keep the replicas from what the load asks for.
     pub const LIMITED: &str = "Limited";
+    /// The plan was told of the past; only where a Prometheus is configured.
+    pub const HISTORY_READ: &str = "HistoryRead";
 }
 
 /// State of an EngineAutoscaler, written on change or each 60 s.
@@ -51,6 +53,12 @@ pub struct EngineAutoscalerStatus {
     /// Learned start-up time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup: Option<StartupStatus>,
+    /// The largest demand expected within the next start-up time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastStatus>,
+    /// What was paid against the clairvoyant optimum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regret: Option<RegretStatus>,
     /// What the next leader continues from. Not for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
@@ -105,6 +113,9 @@ pub struct LastDecision {
     pub wanted: i32,
     /// Why, the binding reason first.
     pub because: Vec<ReasonStatus>,
+    /// What it rests on, term by term, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<TermStatus>,
     /// Requests in service.
     pub in_service: f64,
     /// Requests waiting in engines and routers.
@@ -129,6 +140,45 @@ pub struct ReasonStatus {
     pub message: String,
     /// The number behind it.
     pub value: f64,
+}
+
+/// One term of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TermStatus {
+    /// binding, forecast, startup, capacity, credit, price, budget or score.
+    pub term: String,
+    /// In words.
+    pub words: String,
+}
+
+/// Quantiles of the largest demand within the next start-up time, in replicas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastStatus {
+    /// Median.
+    pub p50_replicas: f64,
+    /// 80 % quantile.
+    pub p80_replicas: f64,
+    /// 95 % quantile.
+    pub p95_replicas: f64,
+    /// 99 % quantile.
+    pub p99_replicas: f64,
+    /// Shares of the forecasts so far that these quantiles covered, 0 to 1, in the same order; empty before the first was
+    /// judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<f64>,
+}
+
+/// What was paid against the clairvoyant optimum, in the last seven seasons.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegretStatus {
+    /// Engine time beyond that of a plan that knows the future and misses nothing, over the latter; below 0 for less.
+    pub ratio: f64,
+    /// Share of the demand that found no replica in time, 0 to 1.
+    pub missed_share: f64,
+    /// Seconds that this is about.
+    pub seconds: f64,
 }
 
 /// Learned capacity of a replica.
@@ -168,6 +218,7 @@ impl EngineAutoscalerStatus {
             replicas: count(decision.replicas),
             wanted: count(decision.wanted),
             because: decision.because.iter().map(ReasonStatus::from).collect(),
+            terms: decision.terms().into_iter().map(TermStatus::from).collect(),
             in_service: round(decision.demand.in_service),
             waiting: round(decision.demand.waiting),
             arrivals_per_second: decision.demand.arrivals_per_second.map(round),
@@ -182,6 +233,11 @@ impl EngineAutoscalerStatus {
             p50_seconds: round(decision.startup.p50_seconds),
             p95_seconds: round(decision.startup.p95_seconds),
             samples: count(decision.startup.samples),
+        });
+        self.forecast = ForecastStatus::of(decision);
+        self.regret = decision.score.as_ref().and_then(|score| {
+            let ratio = round(score.regret_ratio()?);
+            Some(RegretStatus { ratio, missed_share: fine(score.missed_share()), seconds: score.seconds.round() })
         });
     }
 
@@ -219,6 +275,23 @@ impl EngineAutoscalerStatus {
     }
 }
 
+impl ForecastStatus {
+    fn of(decision: &Decision) -> Option<Self> {
+        let [p50_replicas, p80_replicas, p95_replicas, p99_replicas] =
+            decision.plan.as_ref()?.forecast.quantiles.map(round);
+        let judged = decision.forecast_coverage.filter(|coverage| coverage.judged > 0);
+        let coverage = judged.map(|all| all.covered.map(|held| round(held as f64 / all.judged as f64)).to_vec());
+        let coverage = coverage.unwrap_or_default();
+        Some(Self { p50_replicas, p80_replicas, p95_replicas, p99_replicas, coverage })
+    }
+}
+
+impl From<Term> for TermStatus {
+    fn from(Term { term, words }: Term) -> Self {
+        Self { term: term.to_owned(), words }
+    }
+}
+
 impl From<&Reason> for ReasonStatus {
     fn from(reason: &Reason) -> Self {
         Self { reason: reason.reason.to_owned(), message: reason.message.clone(), value: round(reason.value) }
@@ -233,6 +306,11 @@ fn count(replicas: u32) -> i32 {
 /// Three digits: more would make every status a change.
 fn round(value: f64) -> f64 {
     if value.is_finite() { (value * 1000.0).round() / 1000.0 } else { 0.0 }
+}
+
+/// Shares of misses need more digits: an objective may be 99.99 %.
+fn fine(share: f64) -> f64 {
+    if share.is_finite() { (share * 1e6).round() / 1e6 } else { 0.0 }
 }
 
 /// Whole seconds, as Kubernetes writes times.

@@ -222,6 +222,7 @@ mod tests {
             prefix_cache: false,
             threads: NonZeroUsize::MIN,
             keeps_steps: false,
+            decisions: None,
         };
         let rates = (0..144 * 7).map(|step| (f64::from(step) * 600.0, 1.0 + f64::from(step % 5) / 10.0));
         let trace = Trace::from_rates("history", &[rates.collect()], &Lengths::fixed(2000, 2000)).unwrap();

@@ -2,8 +2,30 @@
 
 use std::sync::Arc;
 
+use autoscaler_plan::LogRecord;
 use autoscaler_sim::baselines::{self, Baseline};
 use autoscaler_sim::{Demand, Discipline, Policy, Signals, Task};
+
+/// Takes what each decision of ours was made on, and what came of it.
+#[derive(Clone)]
+pub struct DecisionSink(Arc<dyn Fn(LogRecord) + Send + Sync>);
+
+impl DecisionSink {
+    /// A sink that hands every record to `take`.
+    pub fn new(take: impl Fn(LogRecord) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    pub(crate) fn take(&self, record: LogRecord) {
+        (self.0)(record);
+    }
+}
+
+impl std::fmt::Debug for DecisionSink {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("DecisionSink")
+    }
+}
 
 /// What a policy of ours is made from: the objective and the clock it lives by, no knob.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +40,8 @@ pub struct OwnSetup<'a> {
     pub tempo: f64,
     /// Step of the demand, in seconds.
     pub step_seconds: f64,
+    /// Where decisions are logged, if they are.
+    pub decisions: Option<&'a DecisionSink>,
 }
 
 /// A policy of ours.
@@ -33,6 +57,9 @@ pub struct Own {
 
 /// The policies of ours that this program has.
 pub const OURS: &[Own] = &[crate::predictive::PREDICTIVE];
+
+/// Ours without its parts, or with a wrong idea of its engines; not among all policies.
+pub const ABLATIONS: &[Own] = crate::predictive::ABLATIONS;
 
 /// What a running system had ordered: replicas from a time on, in seconds since the start of the trace, in order.
 #[derive(Debug, Clone, PartialEq)]

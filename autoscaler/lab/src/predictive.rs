@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use autoscaler_plan::{
-    Decision, EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue, Rhythm,
-    RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, State, SumCount, decide,
+    DEFAULT_CAPACITY_PRIOR, Decision, EngineFacts, EngineSample, Facts, LogRecord, Milestones, Objective, Observation,
+    Phase, Queue, Rhythm, RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings,
+    State, SumCount, decide,
 };
-use autoscaler_sim::{Coverage, Discipline, Policy, Signals, Task};
-use engine_model::Preset;
+use autoscaler_sim::{Coverage, Discipline, Policy, ReplicaLoad, Signals, Task};
+use engine_model::{Preset, StepTime};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::policies::{Own, OwnSetup};
+use crate::policies::{DecisionSink, Own, OwnSetup};
 
 /// Our policy, with its one fixed default.
 pub(crate) const PREDICTIVE: Own = Own {
@@ -19,6 +20,39 @@ pub(crate) const PREDICTIVE: Own = Own {
     source: "This project: autoscaler_plan::decide, as the controller and standalone run it. It gets the objective and nothing else.",
     build: |setup| Box::new(Predictive::new(setup)),
 };
+
+/// What single parts of it are worth.
+pub(crate) const ABLATIONS: &[Own] = &[
+    Own {
+        name: "predictive-no-profile",
+        source: "without a profile of the engine: what it carries is learned from nothing.",
+        build: |setup| {
+            let mut policy = Predictive::new(setup);
+            policy.settings.engine_profile = None;
+            policy.settings.capacity_prior = DEFAULT_CAPACITY_PRIOR;
+            Box::new(policy)
+        },
+    },
+    Own {
+        name: "predictive-no-days",
+        source: "without earlier days laid on the present.",
+        build: |setup| {
+            let mut policy = Predictive::new(setup);
+            policy.settings.rhythm = policy.settings.rhythm.without_days();
+            Box::new(policy)
+        },
+    },
+    Own {
+        name: "predictive-optimist",
+        source: "with a profile that is a fifth too fast.",
+        build: |setup| Box::new(Predictive::with_profile(setup, 0.8)),
+    },
+    Own {
+        name: "predictive-pessimist",
+        source: "with a profile that is a fifth too slow.",
+        build: |setup| Box::new(Predictive::with_profile(setup, 1.2)),
+    },
+];
 
 /// Control period of the controller, in seconds at tempo 1.
 const CONTROL_PERIOD_SECONDS: f64 = 2.0;
@@ -50,9 +84,26 @@ struct Predictive {
     finished_total: f64,
     output_tokens_total: f64,
     decision: Option<Decision>,
+    decisions: Option<DecisionSink>,
 }
 
 impl Predictive {
+    /// Believes that the engine's steps take `factor` times what they take.
+    fn with_profile(setup: &OwnSetup<'_>, factor: f64) -> Self {
+        let mut policy = Self::new(setup);
+        if let Some(profile) = &mut policy.settings.engine_profile {
+            let StepTime { fixed_seconds, per_token_seconds, per_context_token_seconds, per_root_sequence_seconds } =
+                profile.step;
+            profile.step = StepTime {
+                fixed_seconds: factor * fixed_seconds,
+                per_token_seconds: factor * per_token_seconds,
+                per_context_token_seconds: factor * per_context_token_seconds,
+                per_root_sequence_seconds: factor * per_root_sequence_seconds,
+            };
+        }
+        policy
+    }
+
     fn new(setup: &OwnSetup<'_>) -> Self {
         let task: &Task = setup.task;
         let rhythm = Rhythm::new(setup.season_seconds, setup.tempo, setup.step_seconds).unwrap_or(Rhythm::DAY);
@@ -73,6 +124,7 @@ impl Predictive {
                 control_period_seconds: period_seconds,
                 capacity_prior: f64::from(task.capacity.concurrency.max(1)),
                 engine_profile: Some(profile),
+                floors: Vec::new(),
                 rhythm,
                 queue: match setup.queue {
                     Discipline::Deadline => Queue::Deadline,
@@ -88,6 +140,7 @@ impl Predictive {
             finished_total: 0.0,
             output_tokens_total: 0.0,
             decision: None,
+            decisions: setup.decisions.cloned(),
         }
     }
 
@@ -120,6 +173,7 @@ impl Predictive {
     fn facts(&self, signals: &Signals<'_>, now: Timestamp) -> Facts {
         let ready = f64::from(signals.ready.max(1));
         let mut views = BTreeMap::new();
+        let mut in_engines = 0.0;
         let engines = signals.fleet.iter().map(|replica| {
             let created = at(replica.ordered_seconds);
             let counters = self.engines.get(&replica.id);
@@ -131,12 +185,17 @@ impl Predictive {
                     observation: Observation::Absent { reason: "starts".to_owned() },
                 };
             };
-            let running = signals.running / ready;
-            views.insert(counters.id.clone(), RouterEngineView { in_flight: running, ..RouterEngineView::default() });
+            let load = replica.load.unwrap_or(ReplicaLoad { running: signals.running / ready, waiting: 0.0 });
+            let running = load.running;
+            in_engines += load.waiting;
+            views.insert(
+                counters.id.clone(),
+                RouterEngineView { in_flight: running + load.waiting, ..RouterEngineView::default() },
+            );
             let sample = EngineSample {
                 has_vllm_metrics: true,
                 running: Some(running),
-                waiting: Some(0.0),
+                waiting: Some(load.waiting),
                 kv_cache_usage: Some(signals.kv_cache_usage),
                 finished_total: Some(counters.finished),
                 ttft: Some(counters.ttft),
@@ -155,11 +214,13 @@ impl Predictive {
             }
         });
         let engines = engines.collect();
+        let queued = (signals.waiting - in_engines).max(0.0);
         let observation = if signals.is_fresh {
             RouterObservation::Seen(RouterSample {
                 at: now,
-                queue_depth: signals.waiting,
+                queue_depth: queued,
                 received_total: signals.arrived_total,
+                late_total: Some(signals.late_total),
                 arrivals_share: 1.0,
                 engines: views,
             })
@@ -183,7 +244,11 @@ impl Policy for Predictive {
         self.settings.control_period_seconds = signals.period_seconds.max(self.period_seconds);
         let now = at(signals.now_seconds);
         let facts = self.facts(signals, now);
-        self.decision.insert(decide(&facts, &mut self.state, now)).replicas
+        let decision = decide(&facts, &mut self.state, now);
+        if let Some(sink) = &self.decisions {
+            sink.take(LogRecord::new(now, facts, decision.clone()));
+        }
+        self.decision.insert(decision).replicas
     }
 
     fn coverage(&self) -> Option<Coverage> {
@@ -193,6 +258,9 @@ impl Policy for Predictive {
         Some(Coverage { p50, p80, p95, p99 })
     }
 }
+
+#[cfg(test)]
+mod third_day;
 
 fn add(total: &mut SumCount, count: f64, mean: f64) {
     total.count += count;

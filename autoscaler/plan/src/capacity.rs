@@ -60,7 +60,8 @@ const ANY_LIMITS: Limits =
     Limits { max_sequences: 1024, max_batched_tokens: 8192, kv_tokens: u64::MAX, usable_kv_share: 0.85 };
 
 /// Learned capacity of one replica.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Capacity {
     /// Requests at once that a replica carries within the objective.
     pub requests: f64,
@@ -83,7 +84,8 @@ pub struct Capacity {
 }
 
 /// What sets the capacity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum CapacitySource {
     /// Nothing learned yet.
     Prior,

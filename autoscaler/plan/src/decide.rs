@@ -3,11 +3,14 @@
 use jiff::Timestamp;
 
 use crate::capacity::{Capacity, CapacityPrior};
-use crate::decision::{Decision, Demand, Reason, reasons};
+use crate::check::check_decision;
+use crate::decision::{Credit, Decision, Demand, ForecastCoverage, Reason, reasons};
 use crate::demand::Times;
 use crate::facts::{Facts, Phase, RouterFacts, Settings};
 use crate::look::Look;
-use crate::planner::Planned;
+use crate::planner::{Planned, missed};
+use crate::schedule;
+use crate::score::Period;
 use crate::startup::{Startup, seconds_between};
 use crate::state::State;
 
@@ -51,11 +54,14 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
     let mut demand = state.demand.at(&look, &capacity, times);
     let planned = state.plan.advance(settings, &demand, &look, &capacity, &startup, now);
     demand.forecast_per_second = planned.as_ref().and_then(|planned| arrivals_at(planned, &demand, &capacity));
+    let score = state.score.advance(settings, &startup, period(facts, &look, &demand, &capacity), now);
+    let forecast_coverage = state.forecast_coverage().map(|(judged, covered)| ForecastCoverage { judged, covered });
     let floor = floor(&demand);
-    let wanted = floor.max(planned.as_ref().map_or(0, |planned| planned.replicas));
+    let wanted = wanted(floor, planned.as_ref(), &demand);
 
     let mut plan = Plan { facts, look: &look, replicas: wanted, because: Vec::new() };
     plan.explain_demand(floor, planned.as_ref(), &demand, &capacity, &startup);
+    plan.keep_schedule(&startup, now);
     plan.keep_one_without_router();
     plan.clamp();
     plan.stabilise(state, now);
@@ -66,8 +72,44 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
     let replicas = plan.replicas;
     let because = plan.because;
 
-    remember_order(facts, state, replicas, now);
-    Decision { replicas, wanted, because, demand, plan: planned, capacity, startup, observed: look.observed }
+    let mut decision = Decision {
+        replicas,
+        wanted,
+        because,
+        demand,
+        plan: planned,
+        capacity,
+        startup,
+        credit: credit(facts, &look, &startup, now),
+        allowed_missed_share: 1.0 - settings.objective.attainment,
+        forecast_coverage,
+        score,
+        observed: look.observed,
+    };
+    hold_if_contradictory(facts, &mut decision);
+    decision
+}
+
+/// What this control period costs and misses.
+fn period(facts: &Facts, look: &Look, demand: &Demand, capacity: &Capacity) -> Period {
+    Period {
+        billed: facts.replicas + look.observed.draining,
+        demand: demand.replicas,
+        missed: missed(demand, look, capacity, &facts.settings),
+    }
+}
+
+/// Replicas that are on their way.
+fn credit(facts: &Facts, look: &Look, startup: &Startup, now: Timestamp) -> Option<Credit> {
+    let starting = look.observed.starting;
+    let missing = facts.replicas.saturating_sub(look.observed.ready + starting);
+    let left = facts.engines.iter().filter_map(|engine| match engine.phase {
+        Phase::Starting { since } => Some((startup.p95_seconds - seconds_between(since, now)).max(0.0)),
+        Phase::Ready { .. } | Phase::Draining => None,
+    });
+    let (first, last) = left.fold((f64::INFINITY, 0.0_f64), |(first, last), left| (first.min(left), last.max(left)));
+    let first_ready_seconds = if starting > 0 { first } else { 0.0 };
+    (starting + missing > 0).then_some(Credit { starting, missing, first_ready_seconds, last_ready_seconds: last })
 }
 
 /// An engine that has just become Ready and was not scraped yet counts as starting: it is no loss of data.
@@ -88,10 +130,12 @@ fn settle_newcomers(facts: &Facts, now: Timestamp) -> Facts {
 /// Takes what was seen into the memory.
 fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestamp) -> (Startup, f64) {
     let settings = &facts.settings;
+    remember_order(facts.replicas, state);
     let elapsed = state.decided_at.map_or(0.0, |at| seconds_between(at, now).max(0.0));
     state.decided_at = Some(now);
     state.startup.learn(&facts.engines, now);
-    let startup = state.startup.quantiles(settings.startup_seconds);
+    let believed = settings.startup_seconds.or_else(|| state.startup.believed_seconds(settings.rhythm.tempo()));
+    let startup = state.startup.quantiles(believed);
 
     let memory = (MEMORY_STARTUPS * startup.p95_seconds).max(MEMORY_PERIODS * settings.control_period_seconds);
     state.capacity.fade(elapsed, memory);
@@ -120,19 +164,40 @@ fn floor(demand: &Demand) -> u32 {
     (demand.floor_replicas - ROUNDING).ceil().max(1.0) as u32
 }
 
+/// The plan, over the floor. A load that the forecast expected, up to its 99 % quantile, is the plan's to weigh: answering
+/// each of its waves with a start that comes too late would cost more than it serves. It only may not be left without any.
+fn wanted(floor: u32, planned: Option<&Planned>, demand: &Demand) -> u32 {
+    let Some(planned) = planned else { return floor };
+    let [.., most] = planned.forecast.quantiles;
+    let least = if demand.floor_replicas <= most { floor.min(1) } else { floor };
+    planned.replicas.max(least)
+}
+
 /// Arrivals a second that would fill the forecast median.
 fn arrivals_at(planned: &Planned, demand: &Demand, capacity: &Capacity) -> Option<f64> {
     let [median, ..] = planned.forecast.quantiles;
     demand.service_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| median * capacity.requests / seconds)
 }
 
-/// Orders are remembered when they are made and forgotten when they are taken back.
-fn remember_order(facts: &Facts, state: &mut State, replicas: u32, now: Timestamp) {
-    if replicas > facts.replicas {
-        state.startup.ordered(replicas - facts.replicas, now);
-    } else if replicas < facts.replicas {
-        state.startup.withdrawn(facts.replicas - replicas, now);
+/// What became of the last decision is seen now: a limit beyond it, or somebody else, may have made another number of it.
+fn remember_order(replicas: u32, state: &mut State) {
+    if let (Some(before), Some(at)) = (state.told, state.decided_at) {
+        if replicas > before {
+            state.startup.ordered(replicas - before, at);
+        } else if replicas < before {
+            state.startup.withdrawn(before - replicas, at);
+        }
     }
+    state.told = Some(replicas);
+}
+
+/// Nothing moves on a plan that contradicts itself.
+fn hold_if_contradictory(facts: &Facts, decision: &mut Decision) {
+    let Err(contradiction) = check_decision(facts, decision) else { return };
+    let Settings { min_replicas, max_replicas, paused, .. } = facts.settings;
+    decision.replicas = if paused { facts.replicas } else { facts.replicas.clamp(min_replicas, max_replicas) };
+    let message = format!("the plan is refused: {contradiction}; {} replicas stay", decision.replicas);
+    decision.because.insert(0, Reason::new(reasons::PLAN_REFUSED, f64::from(decision.wanted), message));
 }
 
 /// The replicas on their way from what the load asks for to what is done.
@@ -191,8 +256,8 @@ impl Plan<'_> {
                 planned.hold_seconds,
             );
             let reason = Reason::new(reasons::FORECAST, f64::from(planned.replicas), message);
-            // The one that asks for more binds, and goes first.
-            if planned.replicas > floor { self.because.insert(0, reason) } else { self.because.push(reason) }
+            // The one that binds goes first.
+            if planned.replicas == self.replicas && planned.replicas != floor { self.because.insert(0, reason) } else { self.because.push(reason) }
         }
         if demand.waiting >= 1.0 {
             let message = format!("{:.0} requests wait for a slot", demand.waiting);
@@ -204,6 +269,21 @@ impl Plan<'_> {
                 format!("{starting} engines start and are counted; 95 % of starts take {:.1} s", startup.p95_seconds);
             self.note(reasons::STARTING, f64::from(starting), message);
         }
+    }
+
+    /// Schedules are floors: what the load asks for beyond them is given as ever.
+    fn keep_schedule(&mut self, startup: &Startup, now: Timestamp) {
+        let Some(floor) = schedule::binding(&self.settings().floors, startup.p95_seconds, now).copied() else { return };
+        if floor.min_replicas <= self.replicas {
+            return;
+        }
+        let when = if now < floor.from {
+            format!("from {:.0} on, and a start takes {:.1} s", floor.from, startup.p95_seconds)
+        } else {
+            format!("until {:.0}", floor.until)
+        };
+        let message = format!("a schedule asks for {} replicas {when}", floor.min_replicas);
+        self.bind(floor.min_replicas, reasons::SCHEDULE, f64::from(floor.min_replicas), message);
     }
 
     fn keep_one_without_router(&mut self) {
@@ -347,4 +427,4 @@ impl Plan<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,13 +1,15 @@
 //! What was decided and why, as data: status, events, metrics, logs and pages are rendered from it.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::capacity::Capacity;
 use crate::planner::Planned;
+use crate::score::Score;
 use crate::startup::Startup;
 
 /// The outcome of one decision.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// Replicas the target should have now.
     pub replicas: u32,
@@ -23,15 +25,26 @@ pub struct Decision {
     pub capacity: Capacity,
     /// How long a replica takes from order to Ready.
     pub startup: Startup,
+    /// Replicas on their way; `None` without any.
+    #[serde(default)]
+    pub credit: Option<Credit>,
+    /// Share of the demand that the objective allows to be missed, 0 to 1.
+    pub allowed_missed_share: f64,
+    /// How often the forecast's quantiles held; `None` before the first was judged.
+    #[serde(default)]
+    pub forecast_coverage: Option<ForecastCoverage>,
+    /// What was paid against the clairvoyant optimum; `None` in the first start-up time.
+    #[serde(default)]
+    pub score: Option<Score>,
     /// What was seen and what was not.
     pub observed: Observed,
 }
 
 impl Decision {
-    /// Whether minimum or maximum kept the replicas from what the load asks for.
+    /// Whether minimum, maximum or the pool kept the replicas from what the load asks for.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.because.iter().any(|r| r.reason == reasons::LIMITED_BY_MAX || r.reason == reasons::LIMITED_BY_MIN)
+        self.because.iter().any(|reason| reasons::LIMITS.contains(&reason.reason))
     }
 
     /// Whether the decision could rest on complete data.
@@ -70,6 +83,23 @@ impl Reason {
     }
 }
 
+// By hand, since a name that was read is one of those that this program has, and another comes from another version.
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Written {
+            reason: String,
+            message: String,
+            value: f64,
+        }
+        let Written { reason, message, value } = Written::deserialize(deserializer)?;
+        match reasons::ALL.into_iter().find(|known| *known == reason) {
+            Some(reason) => Ok(Self { reason, message, value }),
+            None => Err(serde::de::Error::custom(format!("`{reason}` is no reason that this version knows"))),
+        }
+    }
+}
+
 /// The names of all reasons.
 pub mod reasons {
     /// Requests in service and waiting, over what a replica carries, ask for this number.
@@ -78,6 +108,8 @@ pub mod reasons {
     pub const FORECAST: &str = "Forecast";
     /// No request is in service or waits.
     pub const NO_TRAFFIC: &str = "NoTraffic";
+    /// A schedule asks for this number, now or from one start-up time on.
+    pub const SCHEDULE: &str = "Schedule";
     /// Requests wait; replicas that start and the free slots of the Ready ones are credited.
     pub const BACKLOG: &str = "Backlog";
     /// Replicas were ordered and start.
@@ -104,14 +136,26 @@ pub mod reasons {
     pub const LIMITED_BY_MAX: &str = "LimitedByMax";
     /// Less is wanted than `minReplicas`.
     pub const LIMITED_BY_MIN: &str = "LimitedByMin";
+    /// Others on the same GPUs come first: fewer are given than wanted.
+    pub const LIMITED_BY_POOL: &str = "LimitedByPool";
+    /// Others on the same GPUs come first: some of what is there is given up for them.
+    pub const YIELDED_TO_POOL: &str = "YieldedToPool";
+    /// GPUs are granted, and others still hold them.
+    pub const WAITING_FOR_POOL: &str = "WaitingForPool";
+    /// The plan contradicts itself: the replicas stay.
+    pub const PLAN_REFUSED: &str = "PlanRefused";
     /// Decisions are made and not acted on.
     pub const PAUSED: &str = "Paused";
 
+    /// Those that say that a limit kept the replicas from what the load asks for.
+    pub const LIMITS: [&str; 4] = [LIMITED_BY_MAX, LIMITED_BY_MIN, LIMITED_BY_POOL, YIELDED_TO_POOL];
+
     /// Every reason, for documentation and for metric labels that are there from the start.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 22] = [
         DEMAND,
         NO_TRAFFIC,
         FORECAST,
+        SCHEDULE,
         BACKLOG,
         STARTING,
         AWAITING_STARTS,
@@ -125,12 +169,17 @@ pub mod reasons {
         ZERO_NEEDS_ROUTER,
         LIMITED_BY_MAX,
         LIMITED_BY_MIN,
+        LIMITED_BY_POOL,
+        YIELDED_TO_POOL,
+        WAITING_FOR_POOL,
+        PLAN_REFUSED,
         PAUSED,
     ];
 }
 
 /// The load a decision rests on. Requests are counted once where engine and router both see them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Demand {
     /// Requests being served, at this moment.
     pub in_service: f64,
@@ -142,14 +191,41 @@ pub struct Demand {
     pub floor_replicas: f64,
     /// Arrivals per second; `None` until two observations told a rate.
     pub arrivals_per_second: Option<f64>,
+    /// Requests per second that missed the objective of time to first token since the last look; `None` if no router tells.
+    pub late_per_second: Option<f64>,
     /// Arrivals per second expected when an engine ordered now is Ready.
     pub forecast_per_second: Option<f64>,
     /// Mean seconds a request is in service; `None` until enough of them ended.
     pub service_seconds: Option<f64>,
 }
 
+/// Replicas that were ordered and do not serve yet. The plan counts them from the time they will be Ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credit {
+    /// Engines that start.
+    pub starting: u32,
+    /// Replicas ordered of which no engine exists.
+    pub missing: u32,
+    /// Seconds within which 95 % of starts as old as the oldest are Ready; 0 for one that is overdue.
+    pub first_ready_seconds: f64,
+    /// The same for the youngest.
+    pub last_ready_seconds: f64,
+}
+
+/// How often the reported forecasts held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastCoverage {
+    /// Forecasts whose time has come.
+    pub judged: u64,
+    /// Those of them that the median, the 80, 95 and 99 % quantile covered.
+    pub covered: [u64; 4],
+}
+
 /// How much of the fleet was seen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Observed {
     /// Engines that are Ready.
     pub ready: u32,

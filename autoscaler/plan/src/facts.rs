@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use autoscaler_forecast::Rhythm;
-use engine_model::Preset;
+use engine_model::{Limits, Preset, StepTime, preset};
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::schedule::ScheduledFloor;
 
 /// Requests at once that a replica is believed to carry before anything was learned.
 ///
@@ -14,7 +17,8 @@ use jiff::Timestamp;
 pub const DEFAULT_CAPACITY_PRIOR: f64 = 32.0;
 
 /// One immutable snapshot of a model's fleet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// What the operator asked for.
     pub settings: Settings,
@@ -27,7 +31,8 @@ pub struct Facts {
 }
 
 /// The operator's settings, already validated.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// Fewest replicas.
     pub min_replicas: u32,
@@ -38,15 +43,20 @@ pub struct Settings {
     /// A lower number of replicas is taken only when nothing higher was wanted for this long.
     pub stabilization_seconds: f64,
     /// Start-up time to plan with instead of the learned one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_seconds: Option<f64>,
     /// Time from one decision to the next.
     pub control_period_seconds: f64,
     /// Requests at once per replica, believed until learned.
     pub capacity_prior: f64,
     /// The shipped profile of the model and its GPUs, believed instead until learned.
+    #[serde(with = "profile", default, skip_serializing_if = "Option::is_none")]
     pub engine_profile: Option<Preset>,
     /// Time scales of forecast and plan.
     pub rhythm: Rhythm,
+    /// Floors that schedules ask for now or next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floors: Vec<ScheduledFloor>,
     /// What a late request does to those behind it in the router's queue.
     pub queue: Queue,
     /// Decide, but keep the replicas.
@@ -54,7 +64,8 @@ pub struct Settings {
 }
 
 /// The order of the router's queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Queue {
     /// Requests that can no longer make their objective yield to those that can: only what exceeds the replicas is missed.
     #[default]
@@ -64,7 +75,8 @@ pub enum Queue {
 }
 
 /// Latency objective in seconds of wall time.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Objective {
     /// Time to first token.
     pub ttft_seconds: f64,
@@ -74,8 +86,37 @@ pub struct Objective {
     pub attainment: f64,
 }
 
+/// A shipped profile in a log: its name, and the numbers that the decision rests on.
+mod profile {
+    use super::{Deserialize, Deserializer, Limits, Preset, Serialize, Serializer, StepTime, preset};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Recorded {
+        name: String,
+        step: StepTime,
+        limits: Limits,
+    }
+
+    pub(super) fn serialize<S: Serializer>(preset: &Option<Preset>, serializer: S) -> Result<S::Ok, S::Error> {
+        let recorded = preset.map(|Preset { name, step, limits, .. }| Recorded { name: name.to_owned(), step, limits });
+        recorded.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Preset>, D::Error> {
+        let recorded = Option::<Recorded>::deserialize(deserializer)?;
+        Ok(recorded.map(|Recorded { name, step, limits }| {
+            // The numbers are those of the log; a profile that is not shipped (any more) has no other name.
+            let known = preset(&name).map(|preset| (preset.name, preset.description));
+            let (name, description) = known.unwrap_or(("recorded", "from a decision log"));
+            Preset { name, description, step, limits }
+        }))
+    }
+}
+
 /// One engine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EngineFacts {
     /// Identity (`namespace/pod` in a cluster), the name the router uses too.
     pub id: String,
@@ -88,16 +129,20 @@ pub struct EngineFacts {
 }
 
 /// Moments of an engine's start, where they are known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Milestones {
     /// A machine was found for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled: Option<Timestamp>,
     /// Its containers first started: the image was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers_started: Option<Timestamp>,
 }
 
 /// An engine's place in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Phase {
     /// Exists, takes no requests yet.
     Starting {
@@ -116,7 +161,8 @@ pub enum Phase {
 }
 
 /// What is known of an engine's metrics.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Observation {
     /// Never scraped successfully.
     Absent {
@@ -135,29 +181,39 @@ pub enum Observation {
 }
 
 /// One scrape of one engine, summed over its served names. A field is `None` when the engine does not export it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EngineSample {
     /// When it was scraped.
     pub at: Timestamp,
     /// Whether vLLM's metrics were there at all.
     pub has_vllm_metrics: bool,
     /// Requests in the running batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<f64>,
     /// Requests that wait inside the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<f64>,
     /// Share of KV-cache blocks in use, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_usage: Option<f64>,
     /// Finished requests since the engine started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_total: Option<f64>,
     /// Time to first token, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft: Option<SumCount>,
     /// Time between tokens, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inter_token_latency: Option<SumCount>,
     /// Tokens of the prompts of ended requests: per request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<SumCount>,
     /// Tokens of the answers of ended requests: per request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<SumCount>,
     /// Tokens that the KV cache holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<f64>,
 }
 
@@ -182,7 +238,8 @@ impl EngineSample {
 }
 
 /// Sum and count of a histogram since its process started.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SumCount {
     /// Sum of the observed values.
     pub sum: f64,
@@ -191,7 +248,8 @@ pub struct SumCount {
 }
 
 /// What is known of the routers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RouterFacts {
     /// This model has no router, or none is configured.
     NotConfigured,
@@ -200,7 +258,8 @@ pub enum RouterFacts {
 }
 
 /// One router replica.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RouterReplica {
     /// Identity (`namespace/pod` in a cluster).
     pub id: String,
@@ -209,7 +268,8 @@ pub struct RouterReplica {
 }
 
 /// What one router replica said.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum RouterObservation {
     /// It did not answer lately.
     Unreachable {
@@ -222,7 +282,8 @@ pub enum RouterObservation {
 
 /// One scrape of one router replica, for this model. A queue shared by several targets is split before it gets here;
 /// arrivals are split by [`RouterSample::arrivals_share`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RouterSample {
     /// When it was scraped.
     pub at: Timestamp,
@@ -230,6 +291,9 @@ pub struct RouterSample {
     pub queue_depth: f64,
     /// Requests admitted since the router started, for all targets that serve the name.
     pub received_total: f64,
+    /// Those of them that missed the objective of time to first token, or got no answer for lack of engines; `None` from a
+    /// router that was told no objective.
+    pub late_total: Option<f64>,
     /// Share of those arrivals that is this target's, 0 to 1. A counter cannot be split: it would jump with the share.
     pub arrivals_share: f64,
     /// What it sees of each engine, by engine id.
@@ -237,12 +301,15 @@ pub struct RouterSample {
 }
 
 /// What one router replica sees of one engine.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RouterEngineView {
     /// Requests sent to the engine and not ended.
     pub in_flight: f64,
     /// Time from admission to first token, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft: Option<SumCount>,
     /// Time between tokens, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inter_token_latency: Option<SumCount>,
 }

@@ -6,6 +6,9 @@
 //!       ─▶ demand    what arrives, times how long it stays: replicas needed if nobody had to wait
 //!       ─▶ planner   each plan step: forecast over the start-up time, what to order and release at which price
 //!       ─▶ decide    plan or reactive floor, then limit, stabilise, hold ─▶ Decision { replicas, because }
+//!       ─▶ check     what contradicts itself is refused, and the replicas stay
+//!       ─▶ pool      several models on the same GPUs: decisions in, what each gets of them out
+//! variants: one model on unlike GPUs at the least price; tiers: prefill and decode from the same arrivals
 //! ```
 //!
 //! The same function runs in the controller and in standalone mode. Time is an argument, and everything remembered from
@@ -15,23 +18,41 @@
 //! more.
 
 mod capacity;
+mod check;
 mod decide;
 mod decision;
 mod demand;
+mod explain;
 mod facts;
+mod log;
 mod look;
+mod past;
 mod planner;
+mod pool;
+mod schedule;
+mod score;
 mod startup;
 mod state;
+mod tiers;
+mod variants;
 
 pub use autoscaler_forecast::{Rhythm, RhythmError};
 pub use capacity::{Capacity, CapacitySource};
+pub use check::{Contradiction, check_decision, check_division};
 pub use decide::decide;
-pub use decision::{Decision, Demand, Observed, Reason, reasons};
+pub use decision::{Credit, Decision, Demand, ForecastCoverage, Observed, Reason, reasons};
+pub use explain::Term;
 pub use facts::{
     DEFAULT_CAPACITY_PRIOR, EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue,
     RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, SumCount,
 };
-pub use planner::{Planned, Planner};
+pub use log::{LOG_VERSION, LogError, LogRecord};
+pub use past::{Past, ReplicaUnits};
+pub use planner::{Planned, Planner, Rehearsed};
+pub use pool::{Claim, Grant, LayerUse, Pool, PoolTerms, divide};
+pub use schedule::ScheduledFloor;
+pub use score::Score;
 pub use startup::{STARTUP_PRIOR_SECONDS, Startup};
 pub use state::{State, StateError};
+pub use tiers::{Tier, TierError, Tiers, Work, plan_tiers};
+pub use variants::{Cover, Need, Variant, cover};

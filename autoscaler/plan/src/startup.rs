@@ -24,7 +24,7 @@ const SPREAD_PRIOR_STARTS: f64 = 4.0;
 
 /// With this many starts the quantile that was seen counts as much as the smoothed one: starts that bring a new machine
 /// with them are a second hump, which no smooth law has.
-const TRUST_SEEN_STARTS: f64 = 20.0;
+const TRUST_SEEN_STARTS: f64 = 6.0;
 
 /// A part of a start that took no time.
 const LEAST_SECONDS: f64 = 0.001;
@@ -33,7 +33,8 @@ const LEAST_SECONDS: f64 = 0.001;
 const OVERDUE_QUANTILES: f64 = 3.0;
 
 /// Learned start-up time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Startup {
     /// Median, in seconds.
     pub p50_seconds: f64,
@@ -168,6 +169,11 @@ impl StartupState {
             self.orders.remove(index);
         }
         Some(at)
+    }
+
+    /// What to believe before a start was seen, at that tempo; `None` afterwards.
+    pub(crate) fn believed_seconds(&self, tempo: f64) -> Option<f64> {
+        self.seconds.is_empty().then_some(STARTUP_PRIOR_SECONDS * tempo)
     }
 
     /// The learned quantiles, or the operator's number, or the prior.
@@ -318,8 +324,10 @@ mod tests {
     fn the_prior_holds_until_an_engine_started_and_an_override_always() {
         let mut state = StartupState::default();
         assert_eq!(state.quantiles(None).p95_seconds, STARTUP_PRIOR_SECONDS);
+        assert_eq!(state.believed_seconds(1.0 / 80.0), Some(1.5), "a replay starts its engines as much faster");
         state.learn(&[ready("a", 0, 60)], at(60));
         assert_eq!(state.quantiles(Some(0.5)).p95_seconds, 0.5);
+        assert_eq!(state.believed_seconds(1.0), None);
     }
 
     #[test]

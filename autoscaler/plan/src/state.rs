@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use autoscaler_forecast::Rhythm;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::{CapacityState, Intervals};
 use crate::demand::DemandState;
-use crate::planner::PlanState;
+use crate::planner::{PlanState, Rehearsed};
+use crate::score::ScoreState;
 use crate::startup::{StartupState, seconds_between};
 
 /// Raised when the meaning of a stored field changes; older states are then refused, and the caller starts fresh.
@@ -22,11 +24,15 @@ const SLICES: f64 = 32.0;
 pub struct State {
     version: u32,
     pub(crate) decided_at: Option<Timestamp>,
+    /// Replicas the target was told to have at the last decision.
+    pub(crate) told: Option<u32>,
     pub(crate) capacity: CapacityState,
     pub(crate) startup: StartupState,
     pub(crate) demand: DemandState,
     pub(crate) plan: PlanState,
     pub(crate) recommendations: Recommendations,
+    #[serde(default)]
+    pub(crate) score: ScoreState,
     /// Open intervals of the engines in sight. Not stored: a restart begins new ones.
     #[serde(skip)]
     pub(crate) intervals: BTreeMap<String, Intervals>,
@@ -51,11 +57,13 @@ impl Default for State {
         Self {
             version: VERSION,
             decided_at: None,
+            told: None,
             capacity: CapacityState::default(),
             startup: StartupState::default(),
             demand: DemandState::default(),
             plan: PlanState::default(),
             recommendations: Recommendations::default(),
+            score: ScoreState::default(),
             intervals: BTreeMap::new(),
         }
     }
@@ -67,6 +75,12 @@ impl State {
     #[must_use]
     pub fn forecast_coverage(&self) -> Option<(u64, [u64; 4])> {
         self.plan.coverage().filter(|(judged, _)| *judged > 0)
+    }
+
+    /// Takes up a plan that has lived through the past, in the place of the one that has seen less. False if it does not
+    /// fit, because nothing was decided yet, or too long ago, or the rhythm is another: then it is to be rehearsed anew.
+    pub fn take_up(&mut self, rehearsed: Rehearsed, rhythm: Rhythm) -> bool {
+        self.plan.take_up(rehearsed, rhythm)
     }
 
     /// Reads what [`State::to_json`] wrote.

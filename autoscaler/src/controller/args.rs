@@ -1,6 +1,7 @@
 //! Flags and configuration file of `autoscaler controller`.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -9,6 +10,9 @@ use process::args::{ProcessArgs, ProcessConfig, ProcessSettings};
 use process::duration::HumanDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::decision_log::{DEFAULT_MEGABYTES, MOST_MEGABYTES};
+use crate::past::PrometheusConfig;
 
 /// The lease when nothing else is said.
 const DEFAULT_LEASE: &str = "vllm-prod-stack-autoscaler";
@@ -38,6 +42,9 @@ pub struct ControllerArgs {
     /// Time between two scrapes of a router [default: 1s]
     #[arg(long, env = "ROUTER_PERIOD", value_name = "DURATION")]
     pub router_period: Option<HumanDuration>,
+    /// Write what each decision was made on into this folder, one bounded file an object; see `explain --log` [default: off]
+    #[arg(long, env = "DECISION_LOG", value_name = "FOLDER")]
+    pub decision_log: Option<PathBuf>,
 }
 
 /// Configuration file of `autoscaler controller`.
@@ -67,6 +74,39 @@ pub struct ControllerConfig {
     /// Requests at once that a replica is believed to carry until that is learned, 1 to 10000; default: 32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity_prior: Option<f64>,
+    /// GPUs that several targets share, by the name that `spec.pool.name` of their EngineAutoscalers gives.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<String, PoolConfig>,
+    /// The Prometheus that a plan which begins reads the past from; default: none, it learns from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusConfig>,
+    /// What each decision was made on, on disk; default: off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision_log: Option<DecisionLogFolder>,
+}
+
+/// GPUs of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PoolConfig {
+    /// How many there are for the EngineAutoscalers that name the pool, at least 1.
+    #[schemars(range(min = 1))]
+    pub gpus: u32,
+}
+
+/// Where decisions are logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DecisionLogFolder {
+    /// Folder of one file an object. It must be writable: in a pod, a volume.
+    pub folder: PathBuf,
+    /// Most megabytes of an object's log, 1 to 100000; the oldest half goes first.
+    #[serde(default = "default_megabytes")]
+    pub max_megabytes: u32,
+}
+
+fn default_megabytes() -> u32 {
+    DEFAULT_MEGABYTES
 }
 
 /// What applies after flags, environment, file and defaults are put in order.
@@ -88,6 +128,12 @@ pub struct ControllerSettings {
     pub router_period: Duration,
     /// Capacity of a replica until learned.
     pub capacity_prior: f64,
+    /// GPUs that targets share.
+    pub pools: BTreeMap<String, PoolConfig>,
+    /// Where the past is read, if it is.
+    pub prometheus: Option<PrometheusConfig>,
+    /// Where decisions are logged, if they are.
+    pub decision_log: Option<DecisionLogFolder>,
 }
 
 impl ControllerArgs {
@@ -114,6 +160,10 @@ impl ControllerArgs {
         file.identity = self.identity.clone().or(file.identity);
         file.control_period = self.control_period.or(file.control_period);
         file.router_period = self.router_period.or(file.router_period);
+        if let Some(folder) = &self.decision_log {
+            let max_megabytes = file.decision_log.map_or(DEFAULT_MEGABYTES, |log| log.max_megabytes);
+            file.decision_log = Some(DecisionLogFolder { folder: folder.clone(), max_megabytes });
+        }
         file
     }
 }
@@ -135,6 +185,9 @@ impl ControllerConfig {
         if !(1.0..=10_000.0).contains(&capacity_prior) {
             bail!("capacityPrior: {capacity_prior} is out of range; write 1 to 10000 requests at once");
         }
+        if let Some((name, _)) = self.pools.iter().find(|(name, pool)| pool.gpus == 0 || !is_name(name)) {
+            bail!("pools.{name}: a pool has a name of lower-case letters, digits, `-` and `.`, and at least 1 GPU");
+        }
         for (key, value) in
             [("namespace", &self.namespace), ("release", &self.release), ("leaseName", &self.lease_name)]
         {
@@ -142,6 +195,14 @@ impl ControllerConfig {
                 let value = value.as_deref().unwrap_or_default();
                 bail!("{key}: `{value}` is no Kubernetes name; write lower-case letters, digits, `-` and `.`");
             }
+        }
+        if let Some(Err((key, problem))) = self.prometheus.as_ref().map(PrometheusConfig::check) {
+            bail!("prometheus.{key}: {problem}");
+        }
+        if let Some(log) = &self.decision_log
+            && !(1..=MOST_MEGABYTES).contains(&log.max_megabytes)
+        {
+            bail!("decisionLog.maxMegabytes: {} is out of range; write 1 to {MOST_MEGABYTES}", log.max_megabytes);
         }
         let identity = self.identity.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| host_name.to_owned());
         Ok(ControllerSettings {
@@ -153,6 +214,9 @@ impl ControllerConfig {
             control_period: period("controlPeriod", self.control_period, Duration::from_secs(2))?,
             router_period: period("routerPeriod", self.router_period, Duration::from_secs(1))?,
             capacity_prior,
+            pools: self.pools.clone(),
+            prometheus: self.prometheus.clone(),
+            decision_log: self.decision_log.clone(),
         })
     }
 }
@@ -174,6 +238,9 @@ impl ControllerSettings {
             control_period: Some(HumanDuration(self.control_period)),
             router_period: Some(HumanDuration(self.router_period)),
             capacity_prior: Some(self.capacity_prior),
+            pools: self.pools.clone(),
+            prometheus: self.prometheus.clone(),
+            decision_log: self.decision_log.clone(),
         }
     }
 }
@@ -206,9 +273,16 @@ mod tests {
             ("controlPeriod: 5ms\n", "controlPeriod: 5ms is out of range; write 100ms to 1m"),
             ("routerPeriod: 2h\n", "routerPeriod: 2h is out of range"),
             ("capacityPrior: 0\n", "capacityPrior: 0 is out of range; write 1 to 10000"),
+            ("prometheus: {url: p}\n", "prometheus.url: `p` is not a URL; write http://HOST:PORT"),
+            ("pools: {h100: {gpus: 0}}\n", "pools.h100: a pool has a name"),
+            ("pools: {h100: {gpu: 8}}\n", "gpu"),
             ("leaseName: A_B\n", "leaseName: `A_B` is no Kubernetes name"),
             ("controlPerod: 2s\n", "controlPerod"),
             ("controlPeriod: 2\n", "250ms, 1s, 5m"),
+            (
+                "decisionLog: {folder: /log, maxMegabytes: 0}\n",
+                "decisionLog.maxMegabytes: 0 is out of range; write 1 to",
+            ),
         ] {
             let error = settings(file).expect_err("bad");
             assert!(error.contains(expected), "{file}→ {error}\nexpected {expected}");

@@ -4,12 +4,13 @@
 //! watches ─▶ objects, engines, routers ─┐
 //! scrapes ─▶ readings ──────────────────┤ each control period, while leading
 //!                                       ▼
-//!            prepare (validate, /scale) → decide (pure) → apply (/scale) → report (status, events, metrics)
+//!            prepare (validate, /scale) → decide (pure) → share pools (pure) → apply (/scale) → report (status, events)
 //! ```
 
 pub mod apply;
 pub mod args;
 pub mod objects;
+mod pools;
 pub mod report;
 pub mod round;
 pub mod scale;
@@ -29,10 +30,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::decision_log::DecisionLog;
 use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
 use crate::observe::Readings;
 use crate::observe::facts::Freshness;
+use crate::past::Source;
 use args::{ControllerArgs, ControllerConfig, ControllerSettings};
 use round::Controller;
 
@@ -111,7 +114,11 @@ async fn serve(
         eyes.clone().watch_routers(settings.router_period),
         shutdown.draining().clone(),
     );
-    let controller = Controller::new(client, namespace, settings.clone(), metrics, freshness);
+    let past = settings.prometheus.as_ref().map(|config| Source::new(config, true)).transpose()?.map(Arc::new);
+    let decision_log = settings.decision_log.as_ref().map(|log| DecisionLog::open(&log.folder, log.max_megabytes));
+    let decision_log = decision_log.transpose().context("decisionLog.folder: choose a folder that can be written")?;
+    let controller =
+        Controller::new(client, namespace, settings.clone(), metrics, freshness).with_decision_log(decision_log).with_past(past);
     let story = run_rounds(controller, eyes, objects, settings.control_period);
     until(&mut tasks, "control loop", story, shutdown.draining().clone());
     tasks.finish().await?;

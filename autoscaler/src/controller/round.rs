@@ -1,10 +1,11 @@
-//! One round over all objects: prepare → decide → apply → report.
+//! One round over all objects: prepare → decide → share pools → apply → report.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use autoscaler_api::{EngineAutoscaler, EngineAutoscalerStatus, InvalidSpec, Validated, validate};
-use autoscaler_plan::{Decision, State, decide};
+use autoscaler_plan::{Decision, Facts, LogRecord, State, decide};
 use engines::{Engine, EngineState};
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -15,13 +16,16 @@ use tokio::time::Instant;
 use super::apply::{self, Outcome};
 use super::args::ControllerSettings;
 use super::objects::Object;
+use super::pools::{self, Member};
 use super::report;
 use super::scale::{self, OtherScalers, Scale, ScaleError};
+use crate::decision_log::DecisionLog;
 use crate::leader::{Leadership, WRITE_TIMEOUT};
 use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
 use crate::observe::Readings;
 use crate::observe::facts::{Freshness, Share, TargetView, facts};
 use crate::observe::selector;
+use crate::past::{BackFill, Source, Target};
 
 /// Objects at work at once, each with one request to the API server: 200 of them take 13 answers one after another, 0.13 s
 /// at 10 ms, and a target that does not answer holds up one place of sixteen and not the others.
@@ -46,12 +50,14 @@ pub struct View<'a> {
 #[derive(Debug, Default)]
 pub struct Tracked {
     pub(super) uid: String,
-    pub(super) state: State,
+    pub(crate) state: State,
     /// The status as last written.
     pub(super) written: Option<(Instant, EngineAutoscalerStatus)>,
     /// Replicas last told in an event.
     pub(super) announced: Option<u32>,
     labels: Option<(ModelLabels, ObjectLabels)>,
+    /// How far its past has come.
+    pub(super) back_fill: BackFill,
 }
 
 /// One object on its way through a round.
@@ -64,7 +70,17 @@ pub struct Case<'a> {
     pub scale: Scale,
     /// Why it must not be scaled, if so: reason and message.
     pub refused: Option<(&'static str, String)>,
-    engines: Vec<&'a Engine>,
+    /// Its target's engines.
+    pub engines: Vec<&'a Engine>,
+}
+
+/// An object whose decision is made.
+pub(super) struct Decided<'a> {
+    pub(super) case: Case<'a>,
+    pub(super) share: Share,
+    /// What the decision rests on.
+    pub(super) facts: Facts,
+    pub(super) decision: Decision,
 }
 
 /// Why no decision can be made.
@@ -107,6 +123,8 @@ pub struct Controller {
     settings: ControllerSettings,
     metrics: Metrics,
     freshness: Freshness,
+    decision_log: Option<DecisionLog>,
+    past: Option<Arc<Source>>,
     tracked: BTreeMap<String, Tracked>,
     others: Option<(Instant, OtherScalers)>,
 }
@@ -121,7 +139,20 @@ impl Controller {
         metrics: Metrics,
         freshness: Freshness,
     ) -> Self {
-        Self { client, namespace, settings, metrics, freshness, tracked: BTreeMap::new(), others: None }
+        let (tracked, others) = (BTreeMap::new(), None);
+        Self { client, namespace, settings, metrics, freshness, decision_log: None, past: None, tracked, others }
+    }
+
+    /// The same, with a log of what decisions are made on.
+    #[must_use]
+    pub fn with_decision_log(self, decision_log: Option<DecisionLog>) -> Self {
+        Self { decision_log, ..self }
+    }
+
+    /// The same, with somebody to ask about the past.
+    #[must_use]
+    pub fn with_past(self, past: Option<Arc<Source>>) -> Self {
+        Self { past, ..self }
     }
 
     /// Name of this replica.
@@ -144,15 +175,24 @@ impl Controller {
         let shares = shares(&cases);
         let mut tracked = std::mem::take(&mut self.tracked);
         let this = &*self;
-        let mut work = Vec::with_capacity(cases.len());
+        let mut members = Vec::with_capacity(cases.len());
         for (name, case) in cases {
             let mut memory = tracked.remove(&name).unwrap_or_default();
             let share = shares.get(&name).copied().unwrap_or(Share { own: 0, all: 0, targets: 1 });
+            let decided = case.map(|case| {
+                let (facts, decision) = this.decide(&case, share, view, &mut memory, now);
+                Decided { case, share, facts, decision }
+            });
+            members.push(Member { object: &view.objects[&name], name, memory, decided });
+        }
+        pools::share_out(&this.settings.pools, &mut members);
+        let mut work = Vec::with_capacity(members.len());
+        for Member { object, name, mut memory, decided } in members {
             work.push(async move {
                 if leadership.borrow().holds(Instant::now()) {
-                    match case {
-                        Err(error) => this.report_failure(&view.objects[&name], &mut memory, &error, now).await,
-                        Ok(case) => this.carry_out(&case, share, view, &mut memory, leadership, now).await,
+                    match decided {
+                        Err(error) => this.report_failure(object, &mut memory, &error, now).await,
+                        Ok(decided) => this.carry_out(decided, &mut memory, leadership, now).await,
                     }
                 }
                 (name, memory)
@@ -211,6 +251,7 @@ impl Controller {
         let content = object.content.as_ref().map_err(|error| CaseError::Unreadable(error.clone()))?;
         let period = self.settings.control_period.as_secs_f64();
         let valid = validate(&content.spec, period, self.settings.capacity_prior)?;
+        pools::check(&self.settings.pools, valid.pool.as_ref())?;
         let scale = scale::read(&self.client, &self.namespace, &valid.target).await?;
         let mut engines = Vec::new();
         for engine in view.engines {
@@ -222,18 +263,37 @@ impl Controller {
         Ok(Case { object: content, valid, scale, refused, engines })
     }
 
-    /// Decides, acts and tells.
+    /// Acts, logs and tells.
     async fn carry_out(
+        &self,
+        Decided { case, share, facts, decision }: Decided<'_>,
+        tracked: &mut Tracked,
+        leadership: &watch::Receiver<Leadership>,
+        now: Timestamp,
+    ) {
+        let age = report::observation_age_seconds(&facts, now);
+        if let Some(log) = &self.decision_log {
+            log.record(&case.object.name_any(), LogRecord::new(now, facts, decision.clone()));
+        }
+        self.read_the_past(&case, share, &decision, tracked, now);
+        let outcome = apply::apply(self, &case, &decision, leadership).await;
+        let (model, object) = self.labels(&case);
+        self.metrics.record(&model, &object, &decision, case.scale.replicas, age);
+        tracked.labels = Some((model, object));
+        self.tell(&case, &decision, &outcome, tracked, now).await;
+    }
+
+    /// Decides, before pools are shared; with what it rests on.
+    pub(crate) fn decide(
         &self,
         case: &Case<'_>,
         share: Share,
         view: &View<'_>,
         tracked: &mut Tracked,
-        leadership: &watch::Receiver<Leadership>,
         now: Timestamp,
-    ) {
+    ) -> (Facts, Decision) {
         let target = TargetView {
-            settings: case.valid.settings.clone(),
+            settings: case.valid.settings_at(now),
             replicas: case.scale.replicas,
             engines: case.engines.clone(),
             router: case.valid.served_model_name.as_deref().map(|served| (served, view.routers)),
@@ -241,12 +301,14 @@ impl Controller {
         };
         let facts = facts(&target, view.readings, &self.freshness, now);
         let decision = decide(&facts, &mut tracked.state, now);
-        let age = report::observation_age_seconds(&facts, now);
-        let outcome = apply::apply(self, case, &decision, leadership).await;
-        let (model, object) = self.labels(case);
-        self.metrics.record(&model, &object, &decision, case.scale.replicas, age);
-        tracked.labels = Some((model, object));
-        self.tell(case, &decision, &outcome, tracked, now).await;
+        (facts, decision)
+    }
+
+    /// A plan that begins is told of the past, if there is somebody to ask and a name to ask for.
+    fn read_the_past(&self, case: &Case<'_>, share: Share, decision: &Decision, tracked: &mut Tracked, now: Timestamp) {
+        let (Some(past), Some(model)) = (&self.past, &case.valid.served_model_name) else { return };
+        let target = Target { model: model.clone(), namespace: self.namespace.clone(), share: share.fraction() };
+        tracked.back_fill.advance(past, &target, &case.valid.settings, decision, &mut tracked.state, now);
     }
 
     fn labels(&self, case: &Case<'_>) -> (ModelLabels, ObjectLabels) {
@@ -279,7 +341,7 @@ impl Controller {
 }
 
 /// Continues from what the last leader wrote into the status.
-fn resume(object: &Object) -> Tracked {
+pub(crate) fn resume(object: &Object) -> Tracked {
     let status = object.content.as_ref().ok().and_then(|content| content.status.as_ref());
     let memory = status.and_then(|status| status.memory.as_deref());
     let state = memory.map(State::from_json).transpose().unwrap_or_else(|error| {

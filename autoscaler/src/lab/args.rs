@@ -115,7 +115,7 @@ pub struct ExperimentArgs {
     /// Fewest replicas
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Engines")]
     pub min_replicas: u32,
-    /// Most replicas [default: a thousand times the mean demand]
+    /// Most replicas [default: twice the largest demand]
     #[arg(long, value_name = "N", help_heading = "Engines")]
     pub max_replicas: Option<u32>,
     /// Objective: time to first token, queueing included
@@ -205,6 +205,7 @@ impl ExperimentArgs {
             prefix_cache: self.prefix_cache,
             threads: self.threads.unwrap_or_else(machine),
             keeps_steps: false,
+            decisions: None,
         })
     }
 

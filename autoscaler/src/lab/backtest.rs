@@ -11,9 +11,9 @@ use autoscaler_lab::trace::{Trace, load_points};
 use autoscaler_lab::{Progress, output};
 use clap::Args;
 
-use super::args::ExperimentArgs;
+use super::args::{ExperimentArgs, TraceArgs};
 use super::fetch::{History, fetch};
-use super::output::write;
+use super::output::{DecisionFile, write};
 use super::simulate::Form;
 
 /// What a running system had ordered.
@@ -28,6 +28,15 @@ pub struct ReplicasArgs {
 }
 
 impl ReplicasArgs {
+    /// The load's history with what was ordered, when it comes from a Prometheus.
+    pub(super) async fn fetch(&self, source: &TraceArgs) -> anyhow::Result<Option<History>> {
+        let Some(mut history) = source.fetch().await? else { return Ok(None) };
+        if let (Some(url), Some(query)) = (&source.prometheus_url, &self.replicas_query) {
+            history.replicas = Some(fetch(url, query, source.history, source.history_step).await?);
+        }
+        Ok(Some(history))
+    }
+
     /// What was ordered, as a policy that does it again; `None` when nothing says so.
     pub(super) fn load(&self, history: Option<&History>, trace: &Trace) -> anyhow::Result<Option<Choice>> {
         let points = match (&self.replicas, history.and_then(|history| history.replicas.as_ref())) {
@@ -74,17 +83,10 @@ pub struct BacktestArgs {
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub output_file: Option<PathBuf>,
-}
-
-impl BacktestArgs {
-    pub(super) async fn fetch(&self) -> anyhow::Result<Option<History>> {
-        let source = &self.experiment.trace;
-        let Some(mut history) = source.fetch().await? else { return Ok(None) };
-        if let (Some(url), Some(query)) = (&source.prometheus_url, &self.replicas.replicas_query) {
-            history.replicas = Some(fetch(url, query, source.history, source.history_step).await?);
-        }
-        Ok(Some(history))
-    }
+    /// Log what each decision of ours was made on (level fluid, first queue, first seed), for `explain --log`; some
+    /// kilobytes a decision
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub decision_log: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &BacktestArgs, history: Option<History>) -> anyhow::Result<()> {
@@ -101,10 +103,15 @@ pub(super) fn run(args: &BacktestArgs, history: Option<History>) -> anyhow::Resu
     choices.extend(policies::chosen(&names, OURS)?);
     let mut experiment = args.experiment.experiment(None, Tuning::Defaults)?;
     experiment.keeps_steps = args.output == Form::Html;
+    let decisions = args.decision_log.as_deref().map(DecisionFile::create).transpose()?;
+    experiment.decisions = decisions.as_ref().map(DecisionFile::sink);
     let progress = Progress::on_terminal();
     let results = experiment::run(&experiment, &trace, &choices, &progress);
     progress.finish();
     let results = results?;
+    if let Some(decisions) = decisions {
+        decisions.finish()?;
+    }
     let own: Vec<&str> = OURS.iter().map(|own| own.name).collect();
     let mut text = match args.output {
         Form::Table => output::table(&results),

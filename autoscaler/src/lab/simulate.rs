@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::args::{ExperimentArgs, mean_replicas, profile_list};
 use super::fetch::History;
-use super::output::{tell, write};
+use super::output::{DecisionFile, tell, write};
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +50,10 @@ pub struct SimulateArgs {
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub output_file: Option<PathBuf>,
+    /// Log what each decision of ours was made on (level fluid, first queue, first seed), for `explain --log`; some
+    /// kilobytes a decision
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub decision_log: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -79,11 +83,16 @@ pub(super) fn run(args: &SimulateArgs, history: Option<History>) -> anyhow::Resu
     };
     let mut experiment = args.experiment.experiment(mean, tuning)?;
     experiment.keeps_steps = args.output == Form::Html;
+    let decisions = args.decision_log.as_deref().map(DecisionFile::create).transpose()?;
+    experiment.decisions = decisions.as_ref().map(DecisionFile::sink);
     let trace = args.experiment.trace.load(history.as_ref())?;
     let progress = Progress::on_terminal();
     let results = experiment::run(&experiment, &trace, &chosen, &progress);
     progress.finish();
     let results = results?;
+    if let Some(decisions) = decisions {
+        decisions.finish()?;
+    }
     let own: Vec<&str> = OURS.iter().map(|own| own.name).collect();
     let text = match args.output {
         Form::Table => output::table(&results),

@@ -91,6 +91,13 @@ impl Readings {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), reading);
     }
 
+    /// Puts a router's page as if it had been scraped.
+    #[cfg(test)]
+    pub(crate) fn put_router(&self, id: &str, at: Timestamp, page: RouterPage) {
+        let reading = Reading { good: Some((at, page)), failure: None };
+        self.routers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), reading);
+    }
+
     /// Forgets everything: a new leader starts from what it sees itself.
     pub fn clear(&self) {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -152,4 +159,4 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

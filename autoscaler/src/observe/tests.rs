@@ -61,7 +61,7 @@ fn freshness() -> Freshness {
     Freshness { engine_period: 2 * second, router_period: second, scrape_timeout: 2 * second }
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         min_replicas: 1,
         max_replicas: 4,
@@ -73,6 +73,7 @@ fn settings() -> Settings {
         rhythm: autoscaler_plan::Rhythm::DAY,
         queue: autoscaler_plan::Queue::Deadline,
         engine_profile: None,
+        floors: Vec::new(),
         paused: false,
     }
 }

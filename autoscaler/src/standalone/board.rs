@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use autoscaler_plan::{Decision, Reason};
+use autoscaler_plan::{Decision, Reason, Term};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::days::DayPicture;
 use super::history::{Event, Events, Point, Series};
 
 /// Shared between the loop, which writes, and the page, which reads.
@@ -90,6 +91,10 @@ pub struct ModelPicture {
     pub startup_seconds: Option<f64>,
     /// Why the number of engines is what it is, the binding reason first.
     pub because: Vec<Reason>,
+    /// What that rests on, term by term, in words.
+    pub terms: Vec<Term>,
+    /// The last seasons, oldest first.
+    pub days: Vec<DayPicture>,
     /// The numbers of this moment.
     pub now: Option<Point>,
     /// Its engines.

@@ -1,17 +1,18 @@
 //! One model's loop in memory: readings → facts → `autoscaler_plan::decide`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use autoscaler_plan::{
-    Decision, EngineFacts, Facts, Milestones, Observation, Phase, RouterFacts, RouterObservation, RouterReplica,
-    RouterSample, State, decide,
+    Claim, Decision, EngineFacts, Facts, Grant, LogRecord, Milestones, Observation, Phase, RouterFacts,
+    RouterObservation, RouterReplica, RouterSample, State, decide,
 };
 use jiff::Timestamp;
 
 use super::fleet::{Fleet, Life, Member};
-use super::gpus;
 use super::readings::{EngineReading, RouterReading};
 use super::validate::Model;
+use crate::past::{BackFill, Source, Target};
 
 /// A reading older than this many control periods and a second is stale: one lost or slow scrape is no loss of sight.
 const STALE_PERIODS: f64 = 4.0;
@@ -46,35 +47,53 @@ pub struct Brain {
     pub state: State,
     /// The last decision.
     pub decision: Option<Decision>,
+    /// What it was made on.
+    pub(crate) facts: Option<Facts>,
     /// Engines wanted, as last decided.
     pub wanted: u32,
+    /// How far its past has come.
+    pub back_fill: BackFill,
 }
 
 impl Brain {
-    /// Decides how many engines the model should have.
-    pub fn decide(
-        &mut self,
-        model: &Model,
-        fleet: &Fleet,
-        gpu_pool: usize,
-        readings: &Readings,
-        now: Timestamp,
-    ) -> &Decision {
-        let facts = facts(model, self.wanted, fleet, gpu_pool, readings, now);
+    /// Decides how many engines the model should have. Returns what it asks of the GPUs, if it needs any: then it gets what
+    /// is granted, see [`Brain::take`].
+    pub fn decide(&mut self, model: &Model, fleet: &Fleet, readings: &Readings, now: Timestamp) -> Option<Claim> {
+        let facts = facts(model, self.wanted, fleet, readings, now);
         let decision = decide(&facts, &mut self.state, now);
+        let claim = model
+            .pool
+            .map(|terms| Claim { takes_back: true, ..Claim::of(&model.name, terms, &facts, &decision, &self.state) });
         self.wanted = decision.replicas;
-        self.decision.insert(decision)
+        self.decision = Some(decision);
+        self.facts = Some(facts);
+        claim
+    }
+
+    /// Tells the plan of the past, once it was read; after each decision.
+    pub fn read_the_past(&mut self, past: &Arc<Source>, model: &Model, now: Timestamp) {
+        let Some(decision) = &self.decision else { return };
+        let target = Target { model: model.served_model_name.clone(), namespace: String::new(), share: 1.0 };
+        self.back_fill.advance(past, &target, &model.settings, decision, &mut self.state, now);
+    }
+
+    /// The last decision and what it was made on, for the log; once.
+    pub fn record(&mut self, now: Timestamp) -> Option<LogRecord> {
+        Some(LogRecord::new(now, self.facts.take()?, self.decision.clone()?))
+    }
+
+    /// Takes what the GPUs allow.
+    pub fn take(&mut self, grant: &Grant) {
+        if let Some(decision) = &mut self.decision {
+            decision.take(grant);
+            self.wanted = decision.replicas;
+        }
     }
 }
 
 /// The snapshot that a decision is made on.
-fn facts(model: &Model, wanted: u32, fleet: &Fleet, gpu_pool: usize, readings: &Readings, now: Timestamp) -> Facts {
-    let mut settings = model.settings.clone();
-    let held_by_others: usize =
-        fleet.members.iter().filter(|member| member.model != model.name).map(|member| member.gpus.len()).sum();
-    if let Some(bound) = gpus::replica_bound(gpu_pool, held_by_others, model.rules.gpus_per_engine) {
-        settings.max_replicas = settings.max_replicas.min(bound).max(settings.min_replicas);
-    }
+fn facts(model: &Model, wanted: u32, fleet: &Fleet, readings: &Readings, now: Timestamp) -> Facts {
+    let settings = model.settings_at(now);
     let stale_seconds = STALE_PERIODS * settings.control_period_seconds + STALE_SLACK_SECONDS;
     let engines = fleet
         .members
@@ -135,6 +154,7 @@ fn router_facts(model: &Model, readings: &Readings, now: Timestamp, stale_second
                     at: reading.at,
                     queue_depth: seen.queue_depth,
                     received_total: seen.received_total,
+                    late_total: seen.late_total,
                     arrivals_share: 1.0,
                     engines: seen.engines,
                 })
@@ -182,9 +202,8 @@ mod tests {
         let config = config("");
         let fleet = fleet_with_one_ready(&config);
         let mut readings = Readings::default();
-        let seen = |readings: &Readings, now| {
-            facts(&config.models[0], 1, &fleet, 0, readings, now).engines.remove(0).observation
-        };
+        let seen =
+            |readings: &Readings, now| facts(&config.models[0], 1, &fleet, readings, now).engines.remove(0).observation;
         assert!(matches!(seen(&readings, at(1100)), Observation::Absent { .. }));
         let sample = Ok(EngineSample::without_vllm_metrics(at(1200)));
         let reading = EngineReading { id: "m-0".into(), is_healthy: true, sample };
@@ -198,7 +217,7 @@ mod tests {
         let config = config("");
         let fleet = fleet_with_one_ready(&config);
         let mut readings = Readings::default();
-        let seen = |readings: &Readings| match facts(&config.models[0], 1, &fleet, 0, readings, at(2000)).router {
+        let seen = |readings: &Readings| match facts(&config.models[0], 1, &fleet, readings, at(2000)).router {
             RouterFacts::NotConfigured => None,
             RouterFacts::Replicas(mut replicas) => Some(replicas.remove(0).observation),
         };
@@ -212,13 +231,5 @@ mod tests {
         metrics.insert("m".into(), RouterModel { queue_depth: 3.0, ..RouterModel::default() });
         readings.router = Some(RouterReading { at: at(1900), metrics: Ok(metrics), view });
         assert!(matches!(seen(&readings), Some(RouterObservation::Seen(sample)) if sample.queue_depth > 2.5));
-    }
-
-    #[test]
-    fn gpus_lower_the_most_engines() {
-        let config = config("gpus: [0, 1]\n");
-        let fleet = fleet_with_one_ready(&config);
-        let facts = facts(&config.models[0], 1, &fleet, config.gpus.len(), &Readings::default(), at(2000));
-        assert_eq!(facts.settings.max_replicas, 2);
     }
 }

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::command::CommandTemplate;
+use crate::decision_log::DEFAULT_MEGABYTES;
+use crate::past::PrometheusConfig;
 
 /// Configuration of `autoscaler standalone`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -39,9 +41,15 @@ pub struct StandaloneConfig {
     /// The metrics API beside them.
     #[serde(default)]
     pub adapter: AdapterConfig,
+    /// The Prometheus that a plan which begins reads the past from. Default: none, it learns from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusConfig>,
     /// The web page.
     #[serde(default)]
     pub page: PageConfig,
+    /// What each decision was made on, in `<stateDir>/decisions`.
+    #[serde(default)]
+    pub decision_log: DecisionLogConfig,
 }
 
 /// A GPU as `CUDA_VISIBLE_DEVICES` names it.
@@ -93,6 +101,10 @@ pub struct ModelConfig {
     /// GPUs of each engine. Default: 1 if `gpus` are given, else 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus_per_engine: Option<u32>,
+    /// When the GPUs do not suffice for all models, those of higher priority get what they want first, once every model has
+    /// its `minReplicas`. Within one priority a GPU goes where it is expected to be busiest.
+    #[serde(default)]
+    pub priority: i32,
     /// Latency objective.
     #[serde(default)]
     pub objective: ObjectiveConfig,
@@ -102,10 +114,17 @@ pub struct ModelConfig {
     /// Time scales of the forecast.
     #[serde(default)]
     pub forecast: ForecastConfig,
+    /// Floors at known times, such as office hours or a launch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleConfig>,
     /// Scaling down.
     #[serde(default)]
     pub scale_down: ScaleDownConfig,
-    /// Requests at once that an engine is believed to carry until it is learned.
+    /// Model and GPUs by the name of a shipped profile, such as qwen3-32b-h100-tp2: what an engine carries until that is
+    /// learned. `autoscaler simulate --engine-profile list` names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_profile: Option<String>,
+    /// Requests at once that an engine is believed to carry until it is learned, where there is no profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_prior: Option<f64>,
     /// Ending an engine.
@@ -168,6 +187,22 @@ impl Default for ForecastConfig {
     fn default() -> Self {
         Self { season: Duration::from_secs(86_400), tempo: 1.0, plan_step: Duration::from_secs(10) }
     }
+}
+
+/// A floor that comes again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ScheduleConfig {
+    /// When it begins, as minute, hour, day of the month, month and day of the week: `30 8 * * MON-FRI`. The engines are
+    /// ordered one start-up time earlier.
+    pub cron: String,
+    /// How long it lasts, at most 168h.
+    pub duration: Duration,
+    /// Time zone of `cron`, such as `Europe/Berlin`.
+    #[serde(default = "default_time_zone")]
+    pub time_zone: String,
+    /// Fewest engines meanwhile; `maxReplicas` still bounds them.
+    pub min_replicas: u32,
 }
 
 /// Scaling down.
@@ -299,12 +334,32 @@ impl Default for PageConfig {
     }
 }
 
+/// The log of decisions, one file a model; `autoscaler explain --log` reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct DecisionLogConfig {
+    /// Write it.
+    pub enabled: bool,
+    /// Most megabytes of a model's log, 1 to 100000; the oldest half goes first.
+    pub max_megabytes: u32,
+}
+
+impl Default for DecisionLogConfig {
+    fn default() -> Self {
+        Self { enabled: true, max_megabytes: DEFAULT_MEGABYTES }
+    }
+}
+
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 fn default_control_period() -> Duration {
     Duration::from_secs(1)
+}
+
+fn default_time_zone() -> String {
+    "UTC".to_owned()
 }
 
 fn default_min_replicas() -> u32 {

@@ -4,6 +4,7 @@ use autoscaler_plan::Decision;
 use jiff::Timestamp;
 
 use super::board::{EnginePicture, ModelPicture, Picture, ProgramPicture};
+use super::days::{DayLook, DayPicture};
 use super::fleet::{Life, Member};
 use super::history::Point;
 use super::programs::Program;
@@ -39,6 +40,8 @@ impl Supervisor {
         let time_scale = self.config.config.page.time_scale;
         let decision = self.brains.get(&model.name).and_then(|brain| brain.decision.as_ref());
         let objective = &model.settings.objective;
+        let now_point = self.point(model, decision, now, window_seconds);
+        let days = self.days(model, decision, now, time_scale);
         ModelPicture {
             name: model.name.clone(),
             served_model_name: model.served_model_name.clone(),
@@ -47,12 +50,14 @@ impl Supervisor {
             objective_ttft_seconds: objective.ttft_seconds * time_scale,
             objective_inter_token_latency_seconds: objective.inter_token_latency_seconds * time_scale,
             objective_attainment: objective.attainment,
-            now: Some(self.point(model, decision, now, window_seconds)),
+            days,
+            now: Some(now_point),
             answered_total: self.board.with_series(&model.name, |series| series.answered_total().clone()),
             capacity_requests: decision.map(|decision| decision.capacity.requests),
             capacity_source: decision.map(|decision| decision.capacity.source.as_words()),
             startup_seconds: decision.map(|decision| decision.startup.p95_seconds),
             because: decision.map(|decision| decision.because.clone()).unwrap_or_default(),
+            terms: decision.map(Decision::terms).unwrap_or_default(),
             engines: self.members_of(model).map(|member| self.engine_picture(member, now)).collect(),
         }
     }
@@ -83,6 +88,34 @@ impl Supervisor {
             queue: demand.waiting,
             ttft_seconds,
         }
+    }
+
+    /// Takes this look into the day, and tells the days.
+    fn days(&self, model: &Model, decision: Option<&Decision>, now: Timestamp, time_scale: f64) -> Vec<DayPicture> {
+        let settings = &model.settings;
+        let season_seconds = settings.rhythm.season_seconds();
+        let router = self.readings.router.as_ref().and_then(|reading| reading.metrics.as_ref().ok());
+        let received_total =
+            router.and_then(|models| models.get(&model.served_model_name)).map(|seen| seen.received_total);
+        let count = |is: fn(&Life) -> bool| {
+            u32::try_from(self.members_of(model).filter(|member| is(&member.life)).count()).unwrap_or(u32::MAX)
+        };
+        self.board.with_series(&model.name, |series| {
+            if let (Some(received_total), Some(decision)) = (received_total, decision) {
+                series.take_day(DayLook {
+                    at: now,
+                    season_seconds,
+                    period_seconds: self.config.control_period.as_secs_f64(),
+                    demand: decision.demand.replicas,
+                    ready: count(|life| matches!(life, Life::Ready { .. })),
+                    engines: count(|life| !matches!(life, Life::Crashed { .. })),
+                    received_total,
+                    startup_seconds: decision.startup.p50_seconds,
+                    bounds: (settings.min_replicas, settings.max_replicas),
+                });
+            }
+            series.days(season_seconds, time_scale)
+        })
     }
 
     fn members_of<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a Member> {

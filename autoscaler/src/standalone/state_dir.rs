@@ -79,6 +79,11 @@ pub struct StoredProcess {
     pub fingerprint: String,
 }
 
+/// Folder of the decision logs in a state folder.
+pub fn decisions_of(state_dir: &Path) -> PathBuf {
+    state_dir.join("decisions")
+}
+
 impl StateDir {
     /// Creates the folder if needed and takes its lock.
     ///
@@ -114,6 +119,11 @@ impl StateDir {
     /// Log of one process.
     pub fn log(&self, name: &str) -> PathBuf {
         self.path.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Folder of the decision logs.
+    pub fn decisions(&self) -> PathBuf {
+        decisions_of(&self.path)
     }
 
     fn state_file(&self) -> PathBuf {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use autoscaler_plan::Claim;
 use engines::scrape::Scraper;
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
@@ -19,10 +20,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::board::Board;
 use super::brain::{Brain, Readings};
 use super::fleet::{Fleet, ModelRules, Seen};
+use super::gpus;
 use super::launch::Supervised;
 use super::programs::{NAMESPACE, Program};
 use super::state_dir::{StateDir, Stored, StoredProcess};
 use super::validate::Validated;
+use crate::decision_log::DecisionLog;
+use crate::past::Source;
 use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
 use orders::free_port;
 use reads::Reading;
@@ -47,6 +51,8 @@ pub struct Supervisor {
     pub(super) is_stopping: bool,
     pub(super) started: Timestamp,
     pub(super) metrics: Metrics,
+    decision_log: Option<DecisionLog>,
+    past: Option<Arc<Source>>,
     // Health told since the last step; ends that no process shows (a start that failed).
     fresh_health: BTreeMap<String, bool>,
     pub(super) failed_starts: BTreeMap<String, String>,
@@ -68,6 +74,11 @@ impl Supervisor {
         // A scrape that takes longer than this is as good as none: the next one is due.
         let timeout = config.control_period.clamp(Duration::from_millis(500), Duration::from_secs(2));
         let rules = config.models.iter().map(|model| (model.name.clone(), model.rules.clone())).collect();
+        let log = config.config.decision_log.clone();
+        let decision_log = log.enabled.then(|| DecisionLog::open(&state_dir.decisions(), log.max_megabytes));
+        let decision_log = decision_log.transpose().context("open the decision log in the state folder")?;
+        let past = config.config.prometheus.as_ref().map(|prometheus| Source::new(prometheus, false));
+        let past = past.transpose()?.map(Arc::new);
         let has_router = config.config.router.admin_address.is_some();
         Ok(Self {
             rules,
@@ -82,6 +93,8 @@ impl Supervisor {
             is_stopping: false,
             started: clock::now(),
             metrics,
+            decision_log,
+            past,
             fresh_health: BTreeMap::new(),
             failed_starts: BTreeMap::new(),
             being_read: BTreeSet::new(),
@@ -146,10 +159,31 @@ impl Supervisor {
         self.readings.engines.retain(|id, _| fleet.member(id).is_some());
         self.readings.good.retain(|id, _| fleet.member(id).is_some());
         if !self.is_stopping {
+            let before: BTreeMap<String, u32> =
+                self.brains.iter().map(|(name, brain)| (name.clone(), brain.wanted)).collect();
+            let claims: Vec<Claim> = self
+                .config
+                .models
+                .iter()
+                .filter_map(|model| {
+                    let brain = self.brains.entry(model.name.clone()).or_default();
+                    brain.decide(model, fleet, &self.readings, now)
+                })
+                .collect();
+            let grants = gpus::share_out(self.config.gpus.len(), fleet, &claims);
+            for (claim, grant) in claims.iter().zip(&grants) {
+                self.brains.entry(claim.name.clone()).or_default().take(grant);
+            }
             for model in &self.config.models {
-                let brain = self.brains.entry(model.name.clone()).or_default();
-                let before = brain.wanted;
-                let decision = brain.decide(model, fleet, self.config.gpus.len(), &self.readings, now);
+                let Some(brain) = self.brains.get_mut(&model.name) else { continue };
+                if let Some(past) = &self.past {
+                    brain.read_the_past(past, model, now);
+                }
+                if let (Some(log), Some(record)) = (&self.decision_log, brain.record(now)) {
+                    log.record(&model.name, record);
+                }
+                let Some(decision) = &brain.decision else { continue };
+                let before = before.get(&model.name).copied().unwrap_or(0);
                 let labels = ModelLabels { namespace: NAMESPACE.to_owned(), model: model.name.clone() };
                 let object = ObjectLabels { namespace: NAMESPACE.to_owned(), name: model.name.clone() };
                 let age_seconds = self.readings.oldest_seconds(now);

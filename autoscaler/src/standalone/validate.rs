@@ -2,14 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, Queue, Rhythm, RhythmError, Settings};
+use autoscaler_api::{Schedule, engine_profile};
+use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, Rhythm, RhythmError, Settings};
+
+use jiff::Timestamp;
 
 use super::command::CommandTemplate;
 use super::config::{GpuName, ModelConfig, PortRange, StandaloneConfig};
 use super::fleet::{Limits, ModelRules};
+use crate::decision_log::MOST_MEGABYTES;
+use crate::past::PrometheusConfig;
 
 /// Most engines of one model: far above what one host holds, low enough that a typing error is noticed.
 const MOST_REPLICAS: u32 = 256;
@@ -41,8 +47,21 @@ pub struct Model {
     pub environment: BTreeMap<String, String>,
     /// What the decision needs.
     pub settings: Settings,
+    /// Floors at known times: those of the moment belong into `settings`.
+    pub schedules: Vec<Schedule>,
     /// What the fleet needs.
     pub rules: ModelRules,
+    /// Its place among those that share the GPUs; `None` if it needs none.
+    pub pool: Option<PoolTerms>,
+}
+
+impl Model {
+    /// The settings with the floors of this moment.
+    #[must_use]
+    pub fn settings_at(&self, now: Timestamp) -> Settings {
+        let floors = self.schedules.iter().flat_map(|schedule| schedule.floors(now)).collect();
+        Settings { floors, ..self.settings.clone() }
+    }
 }
 
 /// A configuration that can be carried out.
@@ -77,6 +96,9 @@ pub fn validate(config: StandaloneConfig, default_state_dir: &Path) -> Result<Va
     if config.models.is_empty() {
         return refuse("models", "is empty; add at least one model with name, command and maxReplicas");
     }
+    if let Some(Err((field, problem))) = config.prometheus.as_ref().map(PrometheusConfig::check) {
+        return refuse(format!("prometheus.{field}"), problem);
+    }
     let gpus = gpu_names(&config.gpus)?;
     let mut models = Vec::new();
     let mut names = BTreeSet::new();
@@ -97,6 +119,12 @@ pub fn validate(config: StandaloneConfig, default_state_dir: &Path) -> Result<Va
     check_addresses(&config)?;
     if !(config.page.time_scale.is_finite() && config.page.time_scale > 0.0) {
         return refuse("page.timeScale", "must be above 0; 1 means that engines run as fast as life");
+    }
+    if !(1..=MOST_MEGABYTES).contains(&config.decision_log.max_megabytes) {
+        return refuse(
+            "decisionLog.maxMegabytes",
+            format!("must be from 1 to {MOST_MEGABYTES}; enabled: false writes none"),
+        );
     }
     let state_dir = config.state_dir.clone().unwrap_or_else(|| default_state_dir.to_owned());
     Ok(Validated { models, gpus, state_dir, control_period, ports: config.ports, config })
@@ -151,6 +179,10 @@ fn validate_model(
             format!("{gpus_per_engine} is more than the {} listed in gpus; list them or lower it", gpus.len());
         return refuse(key("gpusPerEngine"), problem);
     }
+    let pool = u32::try_from(gpus_per_engine).ok().and_then(NonZeroU32::new);
+    if pool.is_none() && model.priority != 0 {
+        return refuse(key("priority"), "is among models that share GPUs; list them in gpus, or leave priority out");
+    }
     let served_model_name = model.served_model_name.clone().unwrap_or_else(|| model.name.clone());
     if served_model_name.trim().is_empty() {
         return refuse(key("servedModelName"), "is empty; leave it out or write the name clients use");
@@ -168,7 +200,9 @@ fn validate_model(
         command: model.command.clone(),
         environment: model.environment.clone(),
         settings,
+        schedules: schedules(model, key)?,
         rules,
+        pool: pool.map(|gpus_per_replica| PoolTerms { gpus_per_replica, priority: model.priority }),
     })
 }
 
@@ -198,6 +232,8 @@ fn settings(
     if !(capacity_prior.is_finite() && capacity_prior >= 1.0) {
         return refuse(key("capacityPrior"), "must be at least 1: requests at once that an engine carries");
     }
+    let profile = model.engine_profile.as_deref().map(engine_profile).transpose();
+    let engine_profile = profile.or_else(|problem| refuse(key("engineProfile"), problem))?;
     let forecast = &model.forecast;
     let plan_step_seconds = forecast.plan_step.as_secs_f64().max(control_period.as_secs_f64());
     let rhythm = Rhythm::new(forecast.season.as_secs_f64(), forecast.tempo, plan_step_seconds);
@@ -221,11 +257,23 @@ fn settings(
         startup_seconds: model.startup.r#override.map(|startup| startup.as_secs_f64()),
         control_period_seconds: control_period.as_secs_f64(),
         capacity_prior,
-        engine_profile: None,
+        engine_profile,
+        floors: Vec::new(),
         rhythm,
         queue: Queue::Deadline,
         paused: false,
     })
+}
+
+fn schedules(model: &ModelConfig, key: &dyn Fn(&str) -> String) -> Result<Vec<Schedule>, InvalidKey> {
+    let schedules = model.schedules.iter().enumerate().map(|(position, schedule)| {
+        let duration = schedule.duration.into();
+        Schedule::new(&schedule.cron, duration, &schedule.time_zone, schedule.min_replicas).or_else(|error| {
+            let problem = format!("{}; {}", error.problem, error.fix);
+            refuse(key(&format!("schedules[{position}].{}", error.key)), problem)
+        })
+    });
+    schedules.collect()
 }
 
 fn limits(model: &ModelConfig, key: &dyn Fn(&str) -> String) -> Result<Limits, InvalidKey> {
@@ -330,12 +378,22 @@ mod tests {
             ("models: []\n".to_owned(), "models: is empty; add at least one model"),
             (model("minReplicas: 4"), "models[0].maxReplicas: must be from minReplicas (4) to 256"),
             (model("minReplicas: 0"), "models[0].minReplicas: must be at least 1"),
+            (model("priority: 1"), "models[0].priority: is among models that share GPUs; list them in gpus"),
             (model("gpusPerEngine: 2"), "models[0].gpusPerEngine: 2 is more than the 0 listed in gpus"),
             (
                 model("objective: {attainment: '0.99'}"),
                 "models[0].objective.attainment: `0.99` is not a share; write a percentage",
             ),
             (model("objective: {ttft: 0s}"), "models[0].objective.ttft: must be above 0"),
+            (
+                model("engineProfile: gpt-9"),
+                "models[0].engineProfile: `gpt-9` is no shipped profile; there are qwen3-32b-",
+            ),
+            (
+                model("schedules: [{cron: '0 8 * * *', duration: 1h, timeZone: Mars, minReplicas: 2}]"),
+                "models[0].schedules[0].timeZone: `Mars` is not among the time zones of this system; write UTC or",
+            ),
+            (format!("{MODEL}prometheus: {{url: p}}\n"), "prometheus.url: `p` is not a URL; write http://HOST:PORT"),
             (model("servedModelName: ''"), "models[0].servedModelName: is empty"),
             (model("restart: {backoff: 5m}"), "models[0].restart.maxBackoff: must not be shorter"),
             (

@@ -1,15 +1,15 @@
 //! Rows at level fluid: settings tried, one chosen for each policy and queue, all seeds run with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use autoscaler_sim::fluid::{Block, Run, Scenario};
-use autoscaler_sim::{Discipline, Level};
+use autoscaler_sim::fluid::{Block, Run, Scenario, Steps};
+use autoscaler_sim::{Discipline, Level, Stretch};
 
 use super::frontier::{Point, cheapest, matched_cost};
 use super::{Experiment, Ground, Row, Tuning, intervals, middle};
 use crate::error::LabError;
 use crate::parallel;
-use crate::policies::Choice;
+use crate::policies::{Choice, OwnSetup};
 use crate::progress::Progress;
 
 /// The setting of a policy that was chosen for one queue.
@@ -84,7 +84,12 @@ fn row(ground: &Ground<'_>, policy: &Choice, chosen: &Chosen, queue: Discipline,
     settings.keep_steps = keep_steps;
     let demand = &ground.demands[seed];
     let scenario = Scenario::new(demand, &ground.task, settings)?;
-    let run = play(&scenario, ground, policy, queue, seed, chosen.setting);
+    let run = match own_run(ground, policy, queue, seed, keep_steps)? {
+        // Ours is not tuned: the second half of its run is what a run scored on that half would be.
+        Some(whole) if experiment.tuning == Tuning::Tuned => whole.later_part(share_of_middle(ground.scored)),
+        Some(whole) => Run::clone(&whole),
+        None => play(&scenario, ground, policy, queue, seed, chosen.setting),
+    };
     let days = run.days();
     let (times_opt_interval, overflow_interval) = intervals(&days, experiment.seeds[seed]);
     let tuned = if policy.is_own() { Tuning::Defaults } else { experiment.tuning };
@@ -100,8 +105,51 @@ fn row(ground: &Ground<'_>, policy: &Choice, chosen: &Chosen, queue: Discipline,
             .flatten(),
         frontier: chosen.frontier.clone(),
         days,
+        hours: run.blocks.clone(),
         steps: keep_steps.then_some(run.steps),
     })
+}
+
+/// The run of a policy of ours over all that is scored, remembered; `None` for others.
+fn own_run(
+    ground: &Ground<'_>,
+    policy: &Choice,
+    queue: Discipline,
+    seed: usize,
+    keep_steps: bool,
+) -> Result<Option<Arc<Run>>, LabError> {
+    if !policy.is_own() {
+        return Ok(None);
+    }
+    let Experiment { attainment, season_seconds, tempo, .. } = ground.experiment;
+    let key = format!("{attainment} {season_seconds} {tempo} {}", key(ground, policy, queue, seed));
+    if let Some(run) = ground.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&key).filter(|_| !keep_steps) {
+        return Ok(Some(Arc::clone(run)));
+    }
+    let mut settings = ground.settings(queue, ground.experiment.seeds[seed], ground.scored);
+    settings.keep_steps = keep_steps;
+    let scenario = Scenario::new(&ground.demands[seed], &ground.task, settings)?;
+    let run = Arc::new(play(&scenario, ground, policy, queue, seed, 0));
+    // Without the steps, which no later one asks for.
+    let kept =
+        if keep_steps { Arc::new(Run { steps: Steps::default(), ..Run::clone(&run) }) } else { Arc::clone(&run) };
+    ground.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(key, kept);
+    Ok(Some(run))
+}
+
+/// Where the first half ends, as a share of what is scored.
+fn share_of_middle(scored: Stretch) -> f64 {
+    (middle(scored) - scored.from_seconds) / (scored.to_seconds - scored.from_seconds)
+}
+
+/// All that a run depends on but the attainment, which only ours know.
+fn key(ground: &Ground<'_>, policy: &Choice, queue: Discipline, seed: usize) -> String {
+    let Experiment { engine, startup, min_replicas, max_replicas, faults, .. } = ground.experiment;
+    let scored = ground.scored;
+    format!(
+        "{} {queue:?} {seed} {scored:?} {engine:?} {startup:?} {min_replicas} {max_replicas:?} {faults:?}",
+        policy.name()
+    )
 }
 
 fn play(
@@ -112,7 +160,9 @@ fn play(
     seed: usize,
     setting: usize,
 ) -> Run {
-    let built = policy.build(&ground.setup(queue), &ground.demands[seed], setting);
+    let is_first = seed == 0 && ground.experiment.queues.first() == Some(&queue);
+    let decisions = ground.experiment.decisions.as_ref().filter(|_| is_first);
+    let built = policy.build(&OwnSetup { decisions, ..ground.setup(queue) }, &ground.demands[seed], setting);
     // Settings are counted by the policy itself, so there is one.
     built.map_or_else(Run::default, |mut policy| scenario.run(policy.as_mut()))
 }
@@ -137,18 +187,17 @@ pub(super) fn choose(
     if ground.experiment.tuning == Tuning::Defaults {
         return Ok((0..policies.len()).map(shipped).collect());
     }
-    let seeds = ground.experiment.seeds.len();
-    let jobs: Vec<(usize, usize)> =
-        (0..policies.len()).filter(|&p| !policies[p].is_own()).flat_map(|p| (0..seeds).map(move |s| (p, s))).collect();
+    // The first seed chooses: three times the work moves few choices by one setting.
+    let jobs: Vec<usize> = (0..policies.len()).filter(|&policy| !policies[policy].is_own()).collect();
     progress.stage("tuning", jobs.len());
     let tried = parallel::map(ground.experiment.threads, jobs.len(), |job| {
-        let (policy, seed) = jobs[job];
-        let tried = try_all(ground, &policies[policy], settings[policy].len(), queue, seed);
+        let policy = jobs[job];
+        let tried = try_all(ground, &policies[policy], settings[policy].len(), queue, 0);
         progress.done(1);
         tried
     });
     let mut sums: Vec<Vec<Tried>> = settings.iter().map(|words| vec![Tried::default(); words.len()]).collect();
-    for ((policy, _), tried) in jobs.iter().zip(tried) {
+    for (policy, tried) in jobs.iter().zip(tried) {
         for (sum, tried) in sums[*policy].iter_mut().zip(tried?.iter()) {
             *sum = sum.plus(tried);
         }
@@ -188,18 +237,14 @@ fn try_all(
     queue: Discipline,
     seed: usize,
 ) -> Result<Arc<Vec<Tried>>, LabError> {
-    let Experiment { engine, startup, min_replicas, max_replicas, faults, .. } = ground.experiment;
     let scored = ground.scored;
-    let key = format!(
-        "{} {queue:?} {seed} {scored:?} {engine:?} {startup:?} {min_replicas} {max_replicas:?} {faults:?}",
-        policy.name()
-    );
+    let key = key(ground, policy, queue, seed);
     if let Some(tried) = ground.remembered(&key) {
         return Ok(tried);
     }
     let number = ground.experiment.seeds[seed];
     let all = Scenario::new(&ground.demands[seed], &ground.task, ground.settings(queue, number, scored))?;
-    let half = (middle(scored) - scored.from_seconds) / (scored.to_seconds - scored.from_seconds);
+    let half = share_of_middle(scored);
     let tried = (0..settings).map(|setting| {
         let run = play(&all, ground, policy, queue, seed, setting);
         Tried { first: run.part(0.0, half), second: run.part(half, 1.0) }

@@ -16,14 +16,14 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autoscaler_sim::bootstrap::{self, Interval};
-use autoscaler_sim::fluid::{Block, FluidSettings, Scenario, Steps};
+use autoscaler_sim::fluid::{Block, FluidSettings, Run, Scenario, Steps};
 use autoscaler_sim::{Demand, Discipline, EngineProfile, Faults, Level, Outcome, StartupLaw, Stretch, Task};
 
 pub use frontier::{Point, cheapest, lower_hull, matched_cost};
 
 use crate::error::LabError;
 use crate::parallel;
-use crate::policies::{Choice, OwnSetup};
+use crate::policies::{Choice, DecisionSink, OwnSetup};
 use crate::progress::Progress;
 use crate::recurring::{day_autocorrelation, is_recurring};
 use crate::scale::scale;
@@ -33,8 +33,11 @@ use crate::trace::{ScaledTrace, Trace};
 pub const STEP_SECONDS: f64 = 10.0;
 /// A shorter trace is scored from its begin: three days of training would leave too little.
 const LEAST_SECONDS_TO_TRAIN: f64 = 4.0 * 86_400.0;
-/// Most replicas, as a multiple of the mean demand, when nothing else is said: ten times the peaks of the shared traces.
-const MOST_OVER_MEAN: f64 = 1000.0;
+/// Most replicas, as a multiple of the largest demand, when nothing else is said. Some laws multiply while replicas start;
+/// in life a quota ends that.
+const MOST_OVER_PEAK: f64 = 2.0;
+/// Fewest of that: at a small load chance decides how large the peak is.
+const LEAST_QUOTA: f64 = 10.0;
 
 /// How the knobs of the policies to compare with are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +75,7 @@ pub struct Experiment {
     pub mean_replicas: Option<f64>,
     /// Fewest replicas.
     pub min_replicas: u32,
-    /// Most replicas; `None` for no bound that matters.
+    /// Most replicas; `None` for twice the largest demand.
     pub max_replicas: Option<u32>,
     /// Time that policies learn before they are scored, in seconds; traces under four days are scored from their begin.
     pub train_seconds: f64,
@@ -98,6 +101,8 @@ pub struct Experiment {
     pub threads: NonZeroUsize,
     /// Whether to keep every step of the first seed's runs, for plots.
     pub keeps_steps: bool,
+    /// Where our decisions are logged: those at level fluid, of the first queue and seed.
+    pub decisions: Option<DecisionSink>,
 }
 
 /// One run with what tables and reports show beside its [`Outcome`].
@@ -115,12 +120,14 @@ pub struct Row {
     pub times_opt_interval: Option<Interval>,
     /// 95 % interval of the overflow, from day blocks.
     pub overflow_interval: Option<Interval>,
-    /// Cost and miss of every setting tried, as times OPT and shares, over the time that is scored; of all seeds.
+    /// Cost and miss of every setting tried, as times OPT and shares, over the time that is scored; of the first seed.
     pub frontier: Vec<Point>,
     /// Times OPT at exactly the target, interpolated on the hull of the settings; only in hindsight.
     pub matched_times_opt: Option<f64>,
     /// Days of the scored time, at level fluid.
     pub days: Vec<Block>,
+    /// Hours of it.
+    pub hours: Vec<Block>,
     /// Every step, if it was asked for.
     pub steps: Option<Steps>,
 }
@@ -166,6 +173,8 @@ pub struct Prepared {
     demands: Vec<Demand>,
     /// Settings tried at level fluid, by all that their result depends on.
     tried: Mutex<HashMap<String, Arc<Vec<fluid::Tried>>>>,
+    /// Runs of ours at level fluid, over all that is scored, by all that they depend on.
+    runs: Mutex<HashMap<String, Arc<Run>>>,
 }
 
 /// All that a run needs beside its policy.
@@ -177,6 +186,7 @@ pub(crate) struct Ground<'a> {
     /// One for each seed.
     pub(crate) demands: &'a [Demand],
     tried: &'a Mutex<HashMap<String, Arc<Vec<fluid::Tried>>>>,
+    runs: &'a Mutex<HashMap<String, Arc<Run>>>,
     pub(crate) train_seconds: f64,
     /// What is scored: all after training, or the window.
     pub(crate) scored: Stretch,
@@ -190,6 +200,7 @@ impl Ground<'_> {
             season_seconds: self.experiment.season_seconds,
             tempo: self.experiment.tempo,
             step_seconds: STEP_SECONDS,
+            decisions: None,
         }
     }
 
@@ -319,7 +330,7 @@ pub fn prepare(experiment: &Experiment, trace: &Trace, progress: &Progress) -> R
     for demand in others {
         demands.push(demand?);
     }
-    Ok(Prepared { source: scaled.source, demands, tried: Mutex::default() })
+    Ok(Prepared { source: scaled.source, demands, tried: Mutex::default(), runs: Mutex::default() })
 }
 
 fn ground<'a>(
@@ -347,15 +358,16 @@ fn ground<'a>(
     let demand = &prepared.demands[0];
     let silent = || LabError::Silent { trace: trace.name().to_owned() };
     let workload = demand.mean_workload(experiment.engine.cached_share).ok_or_else(silent)?;
-    let most = (demand.mean_replicas() * MOST_OVER_MEAN).clamp(100.0, 1e6) as u32;
+    let peak = demand.replicas.iter().copied().fold(0.0, f64::max);
+    let most = ((peak * MOST_OVER_PEAK).clamp(LEAST_QUOTA, 1e6).ceil() as u32).max(experiment.min_replicas);
     let bounds = experiment.min_replicas..=experiment.max_replicas.unwrap_or(most);
     let task = Task::new(&experiment.engine, workload, experiment.attainment, experiment.startup.mean_seconds, bounds);
     if task.capacity.concurrency == 0 {
         let (prompt_tokens, output_tokens) = (workload.prompt_tokens, workload.output_tokens);
         return Err(LabError::OutOfReach { prompt_tokens, output_tokens });
     }
-    let Prepared { source, demands, tried } = prepared;
-    Ok(Ground { experiment, name: trace.name(), source, task, demands, tried, train_seconds, scored })
+    let Prepared { source, demands, tried, runs } = prepared;
+    Ok(Ground { experiment, name: trace.name(), source, task, demands, tried, runs, train_seconds, scored })
 }
 
 /// Intervals of a run's figures from its days.

@@ -36,6 +36,7 @@ fn experiment() -> Experiment {
         prefix_cache: false,
         threads: NonZeroUsize::new(2).unwrap(),
         keeps_steps: false,
+        decisions: None,
     }
 }
 

@@ -9,7 +9,7 @@ fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).expect("in range")
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         min_replicas: 1,
         max_replicas: 12,
@@ -19,6 +19,7 @@ fn settings() -> Settings {
         control_period_seconds: 2.0,
         capacity_prior: 8.0,
         engine_profile: None,
+        floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
         paused: false,
@@ -65,7 +66,7 @@ fn router(now: Timestamp, queue: f64, in_flight: &[(usize, f64)]) -> RouterFacts
         .iter()
         .map(|(id, count)| (format!("ns/engine-{id}"), RouterEngineView { in_flight: *count, ..Default::default() }))
         .collect();
-    let sample = RouterSample { at: now, queue_depth: queue, received_total: 100.0, arrivals_share: 1.0, engines };
+    let sample = RouterSample { at: now, queue_depth: queue, received_total: 100.0, late_total: None, arrivals_share: 1.0, engines };
     RouterFacts::Replicas(vec![RouterReplica {
         id: "ns/router-0".into(),
         observation: RouterObservation::Seen(sample),
@@ -308,7 +309,9 @@ fn a_restart_continues_without_a_jump() {
     assert_eq!((kept.replicas, kept.because), (fresh.replicas, fresh.because));
 }
 
+mod orders;
 mod properties;
+mod schedule;
 
 #[test]
 fn the_words_of_the_reasons_are_these() {

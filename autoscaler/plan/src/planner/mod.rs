@@ -1,7 +1,7 @@
 //! The plan: how many replicas to have, from the demand so far, over the start-up time ahead.
 //!
 //! ```text
-//! demand ─▶ Forecaster ─▶ Usage ─▶ layers at seven prices ─▶ shadows (price, gain, hold) ─▶ one of them, chosen by its record
+//! demand ─▶ Forecaster ─▶ Usage ─▶ layers at nine prices ─▶ shadows (price, gain, hold) ─▶ one of them, chosen by its record
 //! ```
 //!
 //! One call a plan step. What it costs and misses is judged by replaying every shadow as it goes.
@@ -11,6 +11,7 @@ mod layers;
 mod shadow;
 mod steps;
 
+pub(crate) use autoscaler_forecast::SEASONS_KEPT;
 use autoscaler_forecast::{Forecast, Forecaster, Record, Rhythm};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use budget::{Budget, Spent};
 use layers::{Layers, Tables};
 use shadow::{FIRST, LADDER, PRICES, Score, Shadow};
-pub(crate) use steps::PlanState;
+pub use steps::Rehearsed;
+pub(crate) use steps::{MOST_GAP_STEPS, PlanState, missed, step_at};
 
 /// The plan for one target.
 #[derive(Debug, Clone)]
@@ -35,6 +37,7 @@ pub struct Planner {
 
 /// What the plan says for the step that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Planned {
     /// Replicas to have.
     pub replicas: u32,
@@ -43,6 +46,7 @@ pub struct Planned {
     /// Its gain.
     pub gain: f64,
     /// Its hold, in seconds.
+    #[serde(alias = "hold_seconds")]
     pub hold_seconds: f64,
     /// Share of demand that may be missed just now.
     pub goal: f64,
@@ -122,6 +126,13 @@ pub(crate) struct Saved {
     scores: Vec<Score>,
     budget: Spent,
     rung: usize,
+}
+
+impl Saved {
+    /// Plan steps that the record spans.
+    fn steps(&self) -> usize {
+        self.budget.steps
+    }
 }
 
 impl Planner {

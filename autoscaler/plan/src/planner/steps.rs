@@ -1,5 +1,7 @@
 //! From control periods to plan steps: what each look saw is averaged over a plan step, and the plan made at its end.
 
+mod rehearsal;
+
 use std::collections::VecDeque;
 
 use autoscaler_forecast::Rhythm;
@@ -11,13 +13,15 @@ use crate::capacity::Capacity;
 use crate::decision::Demand;
 use crate::facts::{Queue, Settings};
 use crate::look::Look;
+use crate::pool::LayerUse;
 use crate::startup::Startup;
+pub use rehearsal::Rehearsed;
 
 /// Demand of so many plan steps is stored with the state: enough to continue after a restart until the history is back.
 const STORED_STEPS: usize = 96;
 
 /// Steps that nothing was decided in are filled with the last demand, up to so many; a longer gap starts anew.
-const MOST_GAP_STEPS: u64 = 2160;
+pub(crate) const MOST_GAP_STEPS: u64 = 2160;
 
 /// Before so much of a season was seen, every burst looks like a habit: the reactive floor decides alone.
 const INEXPERIENCED_SEASONS: f64 = 1.0 / 24.0;
@@ -68,19 +72,9 @@ impl PlanState {
         now: Timestamp,
     ) -> Option<Planned> {
         let rhythm = settings.rhythm;
-        let step =
-            (now.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64() / rhythm.step_seconds()).floor().max(0.0) as u64;
-        let fifo = match settings.queue {
-            Queue::Deadline => None,
-            Queue::Fifo => Some(settings.objective.ttft_seconds),
-        };
+        let step = step_at(&rhythm, now);
         if let Some(open) = self.open.filter(|open| step > open.step) {
-            let terms = Terms {
-                startup_steps: rhythm.steps(startup.p95_seconds),
-                least: settings.min_replicas.min(1),
-                allowed_miss: 1.0 - settings.objective.attainment,
-                fifo_slack_seconds: fifo,
-            };
+            let terms = Terms::of(settings, startup.p95_seconds);
             self.revive(rhythm, open.step, look.observed.ready + look.observed.starting, &terms);
             let (_, planner) = self.planner.0.as_mut()?;
             let mean = |sum: f64| if open.seconds > 0.0 { sum / open.seconds } else { 0.0 };
@@ -91,7 +85,7 @@ impl PlanState {
                 self.recent.clear();
             } else {
                 for _ in open.step..step {
-                    planner.settle(demanded, missed, fifo);
+                    planner.settle(demanded, missed, terms.fifo_slack_seconds);
                     self.recent.push_back(demanded as f32);
                 }
                 let drop = self.recent.len().saturating_sub(STORED_STEPS);
@@ -114,6 +108,17 @@ impl PlanState {
     /// See [`crate::State::forecast_coverage`].
     pub(crate) fn coverage(&self) -> Option<(u64, [u64; 4])> {
         self.planner.0.as_ref().map(|(_, planner)| planner.forecaster().coverage())
+    }
+
+    /// Expected use of each replica, the first one first, as of the last plan; empty before one is acted on.
+    pub(crate) fn layer_uses(&self) -> Vec<LayerUse> {
+        let usage = self.planned.and(self.planner.0.as_ref()).map(|(_, planner)| planner.forecaster().usage());
+        let Some(usage) = usage.filter(|usage| usage.points() > 0) else { return Vec::new() };
+        let points = usage.points() as f64;
+        let sum = |layer, from| (from..usage.points()).map(|point| usage.of(layer, point)).sum::<f64>();
+        let layer =
+            |layer| LayerUse { kept: sum(layer, 0) / points, ordered: sum(layer, usage.startup_points()) / points };
+        (1..=usage.layers()).map(layer).collect()
     }
 
     /// Makes the planner if it is not there: at the first step, after a restart, or with a new rhythm. After a restart it
@@ -142,7 +147,13 @@ impl PlanState {
     }
 }
 
+/// The plan step that a moment is in, counted from 1970.
+pub(crate) fn step_at(rhythm: &Rhythm, now: Timestamp) -> u64 {
+    (now.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64() / rhythm.step_seconds()).floor().max(0.0) as u64
+}
+
 /// What a plan is made under.
+#[derive(Debug, Clone, Copy)]
 struct Terms {
     startup_steps: usize,
     least: u32,
@@ -150,16 +161,38 @@ struct Terms {
     fifo_slack_seconds: Option<f64>,
 }
 
-/// Demand that finds no replica in time just now, in replicas: what exceeds the Ready ones; first come first served, all of
-/// it while the queue is longer than the objective of time to first token allows.
-fn missed(demand: &Demand, look: &Look, capacity: &Capacity, settings: &Settings) -> f64 {
+impl Terms {
+    fn of(settings: &Settings, startup_seconds: f64) -> Self {
+        Self {
+            startup_steps: settings.rhythm.steps(startup_seconds),
+            least: settings.min_replicas.min(1),
+            allowed_miss: 1.0 - settings.objective.attainment,
+            fifo_slack_seconds: match settings.queue {
+                Queue::Deadline => None,
+                Queue::Fifo => Some(settings.objective.ttft_seconds),
+            },
+        }
+    }
+}
+
+/// Demand that finds no replica in time just now, in replicas: what the routers count as late; where they do not, what
+/// exceeds the Ready replicas, or first come first served all of it while the queue is longer than the objective of time to
+/// first token allows.
+pub(crate) fn missed(demand: &Demand, look: &Look, capacity: &Capacity, settings: &Settings) -> f64 {
+    let replica_seconds = |requests: f64, stay: f64| requests / capacity.requests * stay;
+    if let (Some(late), Some(stay)) = (demand.late_per_second, demand.service_seconds) {
+        return replica_seconds(late, stay);
+    }
     let ready = f64::from(look.observed.ready);
     match settings.queue {
         Queue::Deadline => (demand.replicas - ready).max(0.0),
         Queue::Fifo => {
             // What waits fills so many replicas for a service time each, and all that are Ready work on it.
-            let waiting = demand.waiting / capacity.requests * demand.service_seconds.unwrap_or(0.0);
+            let waiting = replica_seconds(demand.waiting, demand.service_seconds.unwrap_or(0.0));
             if waiting > settings.objective.ttft_seconds * ready { demand.replicas } else { 0.0 }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,7 @@
       return { chart, node, plot: new uPlot(options, [[], ...chart.series.map(() => [])], node) };
     });
     draw();
+    resetDays();
   };
 
   const model = () => state && (state.models.find((m) => m.name === chosen) || state.models[0]);
@@ -130,9 +131,9 @@
       item.append(element("b", "", reason.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/ ([A-Z])(?=[a-z])/g, (m) => m.toLowerCase())), element("span", "", message));
       return item;
     }));
-    const capacity = isNumber(shown.capacity_requests) ? `An engine carries ${format(shown.capacity_requests, 1)} requests at once (${shown.capacity_source})` : "";
-    const startup = isNumber(shown.startup_seconds) ? ` and takes up to ${format(shown.startup_seconds, 1)} s of wall time to start.` : "";
-    $("learned").textContent = capacity + startup;
+    // The first term repeats the first reason.
+    const terms = shown.terms.filter(({ term }) => term !== "binding");
+    $("terms").replaceChildren(...terms.flatMap(({ term, words }) => [element("dt", "", term), element("dd", "", words)]));
   };
 
   const happened = () => {
@@ -143,6 +144,76 @@
       item.append(element("time", "", clock(event.at_ms)), text);
       return item;
     }));
+  };
+
+  // The last three days, each a plot of its own with the same scales.
+  const DAYS_SHOWN = 3;
+  let dayPlots = new Map();
+
+  const days = (shown) => {
+    const last = (shown.days || []).slice(-DAYS_SHOWN);
+    $("days").hidden = !last.length;
+    if (!last.length) return;
+    const season = last[0].season_seconds;
+    const unit = season <= 300 ? [1, "s"] : season <= 10800 ? [60, "min"] : [3600, "h"];
+    $("days-note").textContent = `a day is ${span(season)} of wall time; the optimum knows the future and misses nothing`;
+    const most = Math.max(2, ...last.flatMap((day) => day.curve.flat()));
+    const cells = last.map((day) => {
+      const known = dayPlots.get(day.number);
+      if (known) return known;
+      const node = element("div");
+      node.append(element("h3", "", `Day ${day.number}`));
+      $("day-plots").append(node);
+      const axis = { stroke: css("--dim"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+      const scale = { most: 2 };
+      const value = (_, v) => (isNumber(v) ? format(v, 1) : "–");
+      const plot = new uPlot({
+        width: Math.max(200, Math.floor(node.clientWidth)), height: 150, padding: [8, 18, 0, 0],
+        cursor: { sync: { key: "days" }, drag: { x: false, y: false }, points: { size: 6 } },
+        scales: { x: { time: false, range: () => [0, season / unit[0]] }, y: { range: () => [0, scale.most * 1.05] } },
+        axes: [{ ...axis, size: 28, space: 60, values: (_, splits) => splits.map((t) => `${format(t, 0)} ${unit[1]}`) }, { ...axis, size: 30, space: 30 }],
+        series: [{}, { label: "need", stroke: css("--green"), fill: css("--green-fill"), width: 1.5, points: { show: false }, value },
+          { label: "engines", stroke: css("--blue"), width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }), value }],
+      }, [[], [], []], node);
+      const made = { node, plot, scale };
+      dayPlots.set(day.number, made);
+      return made;
+    });
+    for (const [number, { node, plot }] of dayPlots) {
+      if (last.some((day) => day.number === number)) continue;
+      plot.destroy();
+      node.remove();
+      dayPlots.delete(number);
+    }
+    last.forEach((day, place) => {
+      const { plot, scale } = cells[place];
+      scale.most = most;
+      const parts = Math.max(day.curve.length, 1);
+      const times = day.curve.map((_, part) => (part / parts) * Math.min(day.seconds, season) / unit[0]);
+      plot.setData([times, day.curve.map(([need]) => need), day.curve.map(([, replicas]) => replicas)]);
+      if (plot.cursor.left < 0 && times.length) plot.setLegend({ idx: times.length - 1 }, false);
+    });
+    $("day-rows").replaceChildren(...last.map((day) => {
+      const isOver = day.seconds >= season * 0.995;
+      const row = element("tr", isOver ? "" : "running");
+      const cell = (text, className) => row.appendChild(element("td", className, text));
+      const [p50, p95, p99] = day.ttft_seconds;
+      cell(isOver ? `${day.number}` : `${day.number}, ${format((day.seconds / season) * 100, 0)} % of it`);
+      cell(format(day.requests, 0), "number");
+      cell(format(day.failed, 0), "number");
+      for (const value of [p50, p95, p99]) cell(`${seconds(value)} s`, "number");
+      cell(span(day.engine_seconds), "number");
+      cell(format(day.times_opt, 2), "number");
+      cell(isNumber(day.overflow) ? `${format(day.overflow * 100, 2)} %` : "–", "number");
+      return row;
+    }));
+  };
+
+  const resetDays = () => {
+    for (const { node, plot } of dayPlots.values()) { plot.destroy(); node.remove(); }
+    dayPlots = new Map();
+    const shown = model();
+    if (shown) days(shown);
   };
 
   const engines = (shown) => {
@@ -218,6 +289,7 @@
     frame(shown);
     tiles(shown);
     because(shown);
+    days(shown);
     engines(shown);
     if (answer.events.length) happened();
     draw();
@@ -240,7 +312,7 @@
     for (const button of $("ranges").children) button.setAttribute("aria-pressed", String(button === target));
     draw();
   });
-  $("model").addEventListener("change", ({ target }) => { chosen = target.value; if (state) take({ ...state, series: {}, events: [] }); });
+  $("model").addEventListener("change", ({ target }) => { chosen = target.value; resetDays(); if (state) take({ ...state, series: {}, events: [] }); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", build);
   let resizing = 0;
   addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(build, 120); });
