@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::percent::Percent;
+use crate::pool::PoolSpec;
 use crate::status::EngineAutoscalerStatus;
 
 /// Keeps a Deployment of LLM engines at the fewest replicas that meet a latency objective.
@@ -64,12 +65,24 @@ pub struct EngineAutoscalerSpec {
     /// Start-up time from order to Ready. It is learned; what is set here overrides it.
     #[serde(default)]
     pub startup: StartupSpec,
+    /// Model and GPUs by the name of a shipped profile, such as `qwen3-32b-h100-tp2`: what a replica carries until that is
+    /// learned, and how far what is learned may be from it. `autoscaler simulate --engine-profile list` names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub engine_profile: Option<String>,
     /// Time scales of the forecast.
     #[serde(default)]
     pub forecast: ForecastSpec,
+    /// Floors at known times, such as office hours or a launch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub schedules: Vec<ScheduleSpec>,
     /// How replicas are let go.
     #[serde(default)]
     pub scale_down: ScaleDownSpec,
+    /// The GPUs it shares with other targets of this namespace; without it nothing but `maxReplicas` bounds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolSpec>,
 }
 
 /// An object with a scale subresource, in the same namespace.
@@ -170,6 +183,26 @@ impl Default for ForecastSpec {
     }
 }
 
+/// A floor that comes again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleSpec {
+    /// When it begins, as minute, hour, day of the month, month and day of the week: `30 8 * * MON-FRI`. The replicas are
+    /// ordered one start-up time earlier.
+    #[schemars(length(min = 9, max = 256))]
+    pub cron: String,
+    /// How long it lasts, at most 168h.
+    #[schemars(schema_with = "duration_schema")]
+    pub duration: HumanDuration,
+    /// Time zone of `cron`, such as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: String,
+    /// Fewest replicas meanwhile; `maxReplicas` still bounds them.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub min_replicas: i32,
+}
+
 /// How replicas are let go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +252,10 @@ fn season() -> HumanDuration {
 
 fn tempo() -> f64 {
     1.0
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
 }
 
 /// As long as a warm start takes at best: giving a replica back earlier saves less than its return costs.

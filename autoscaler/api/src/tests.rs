@@ -78,6 +78,27 @@ fn bad_fields_are_named_with_the_fix() {
         (with("objective", json!({"attainment": "0.99"})), "from 50% to 99.99%"),
         (with("startup", json!({"override": "0s"})), "spec.startup.override"),
         (with("scaleTargetRef", json!({"name": "a/b"})), "spec.scaleTargetRef.name: `a/b` is not a name"),
+        (
+            with("pool", json!({"name": "h100", "gpusPerReplica": 0})),
+            "spec.pool.gpusPerReplica: 0 is no number of GPUs; write 1 or more",
+        ),
+        (with("pool", json!({"name": ""})), "spec.pool.name: it is empty; write one of the pools"),
+        (
+            with("engineProfile", json!("gpt-9")),
+            "spec.engineProfile: `gpt-9` is no shipped profile; there are qwen3-32b-h100-tp2, ",
+        ),
+        (
+            with(
+                "schedules",
+                json!([{"cron": "0 8 * * *", "duration": "1h", "minReplicas": 2},
+                {"cron": "8:00", "duration": "1h", "minReplicas": 2}]),
+            ),
+            "spec.schedules[1].cron: `8:00` has not five fields; write five fields such as `30 8 * * MON-FRI`",
+        ),
+        (
+            with("schedules", json!([{"cron": "0 8 * * *", "duration": "1h", "minReplicas": -2}])),
+            "spec.schedules[0].minReplicas: a floor of 0 holds nothing; write 1 or more",
+        ),
         (with("mode", json!("Manual")), "unknown variant `Manual`, expected one of `Scale`, `ThroughHPA`, `Advise`"),
     ];
     for (spec, expected) in cases {
@@ -110,4 +131,16 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     status.set_condition(conditions::READY, ConditionStatus::False, "Invalid", "", Some(3), at(200));
     assert_eq!(status.condition(conditions::READY).expect("set").last_transition_time, "1970-01-01T00:03:20Z");
     assert_eq!(status.conditions.len(), 1);
+}
+
+#[test]
+fn a_profile_and_the_floors_of_the_moment_reach_the_settings() {
+    let mut spec = with("engineProfile", json!("gpt-oss-120b-h200"));
+    spec["schedules"] = json!([{"cron": "0 8 * * *", "duration": "1h", "minReplicas": 2}]);
+    let validated = checked(&spec).expect("valid");
+    assert_eq!(validated.settings.engine_profile.map(|profile| profile.name), Some("gpt-oss-120b-h200"));
+    let settings = validated.settings_at("2026-03-01T08:30:00Z".parse().expect("a time"));
+    let floors: Vec<(String, u32)> =
+        settings.floors.iter().map(|floor| (floor.from.to_string(), floor.min_replicas)).collect();
+    assert_eq!(floors, [("2026-03-01T08:00:00Z".to_owned(), 2), ("2026-03-02T08:00:00Z".to_owned(), 2)]);
 }

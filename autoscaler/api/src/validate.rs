@@ -1,8 +1,14 @@
 //! From what was written to what is decided on. The API server checks the same rules; an older definition, or none, may
 //! let a bad object through.
 
-use autoscaler_plan::{Objective, Queue, Rhythm, Settings};
+use std::borrow::Cow;
 
+use autoscaler_plan::{Objective, Queue, Rhythm, Settings};
+use engine_model::{Preset, preset, presets};
+use jiff::Timestamp;
+
+use crate::pool::{PoolMember, pool_member};
+use crate::schedule::Schedule;
 use crate::spec::{EngineAutoscalerSpec, Mode};
 
 /// A spec that can be acted on.
@@ -16,6 +22,19 @@ pub struct Validated {
     pub served_model_name: Option<String>,
     /// What to decide by.
     pub settings: Settings,
+    /// The GPUs it shares.
+    pub pool: Option<PoolMember>,
+    /// Floors at known times: those of the moment belong into `settings`.
+    pub schedules: Vec<Schedule>,
+}
+
+impl Validated {
+    /// The settings with the floors of this moment.
+    #[must_use]
+    pub fn settings_at(&self, now: Timestamp) -> Settings {
+        let floors = self.schedules.iter().flat_map(|schedule| schedule.floors(now)).collect();
+        Settings { floors, ..self.settings.clone() }
+    }
 }
 
 /// An object with a scale subresource.
@@ -45,7 +64,7 @@ const PLAN_STEP_SECONDS: f64 = 10.0;
 #[error("spec.{field}: {problem}; {fix}")]
 pub struct InvalidSpec {
     /// Path below `spec`.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong.
     pub problem: String,
     /// What would be right.
@@ -61,7 +80,7 @@ pub fn validate(
     control_period_seconds: f64,
     capacity_prior: f64,
 ) -> Result<Validated, InvalidSpec> {
-    let refuse = |field, problem: String, fix| Err(InvalidSpec { field, problem, fix });
+    let refuse = |field: &'static str, problem: String, fix| Err(InvalidSpec { field: field.into(), problem, fix });
     let (Ok(min_replicas), Ok(max_replicas)) = (u32::try_from(spec.min_replicas), u32::try_from(spec.max_replicas))
     else {
         return refuse("minReplicas", "replicas must not be negative".to_owned(), "write 0 or more");
@@ -96,6 +115,13 @@ pub fn validate(
         let problem = format!("season {} with tempo {} cannot be planned", spec.forecast.season, spec.forecast.tempo);
         return refuse("forecast", problem, "write a season from 4m to 168h (24h) and a tempo above 0 (1)");
     };
+    let engine_profile = match &spec.engine_profile {
+        None => None,
+        Some(name) => match engine_profile(name) {
+            Ok(profile) => Some(profile),
+            Err(problem) => return refuse("engineProfile", problem, "write one of these, or leave it out"),
+        },
+    };
     let settings = Settings {
         min_replicas,
         max_replicas,
@@ -104,17 +130,43 @@ pub fn validate(
         startup_seconds,
         control_period_seconds,
         capacity_prior,
-        engine_profile: None,
+        engine_profile,
+        floors: Vec::new(),
         rhythm,
         queue: Queue::Deadline,
         paused: spec.paused,
     };
     Ok(Validated {
         target: target(spec)?,
+        pool: pool_member(spec)?,
         mode: spec.mode,
         served_model_name: spec.served_model_name.clone().filter(|name| !name.is_empty()),
         settings,
+        schedules: schedules(spec)?,
     })
+}
+
+/// The shipped profile of that name.
+///
+/// # Errors
+/// The names that there are.
+pub fn engine_profile(name: &str) -> Result<Preset, String> {
+    preset(name).copied().ok_or_else(|| {
+        let known: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
+        format!("`{name}` is no shipped profile; there are {}", known.join(", "))
+    })
+}
+
+fn schedules(spec: &EngineAutoscalerSpec) -> Result<Vec<Schedule>, InvalidSpec> {
+    let schedules = spec.schedules.iter().enumerate().map(|(position, schedule)| {
+        // A negative number is no floor either.
+        let min_replicas = u32::try_from(schedule.min_replicas).unwrap_or(0);
+        Schedule::new(&schedule.cron, schedule.duration.into(), &schedule.time_zone, min_replicas).map_err(|error| {
+            let field = format!("schedules[{position}].{}", error.key).into();
+            InvalidSpec { field, problem: error.problem, fix: error.fix }
+        })
+    });
+    schedules.collect()
 }
 
 fn target(spec: &EngineAutoscalerSpec) -> Result<Target, InvalidSpec> {
@@ -134,7 +186,11 @@ fn target(spec: &EngineAutoscalerSpec) -> Result<Target, InvalidSpec> {
         // A slash would reach another path of the API.
         if value.is_empty() || value.contains(['/', '?', '#', ' ']) {
             let problem = format!("`{value}` is not a name");
-            return Err(InvalidSpec { field, problem, fix: "name an object such as apps/v1, Deployment, llama-8b" });
+            return Err(InvalidSpec {
+                field: field.into(),
+                problem,
+                fix: "name an object such as apps/v1, Deployment, llama-8b",
+            });
         }
     }
     Ok(target)

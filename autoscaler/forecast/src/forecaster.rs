@@ -18,7 +18,7 @@ const POINTS: usize = 8;
 const STARTUPS_AHEAD: usize = 3;
 
 /// Seasons kept: seven to compare with, and the windows before the oldest.
-const SEASONS_KEPT: f64 = 7.2;
+pub const SEASONS_KEPT: f64 = 7.2;
 
 /// Seasons over which the experts' record fades.
 const MEMORY_SEASONS: f64 = 2.0;
@@ -92,6 +92,12 @@ impl Forecaster {
     #[must_use]
     pub fn forecast(&self) -> &Forecast {
         &self.forecast
+    }
+
+    /// Expected use of each layer, as of the last look.
+    #[must_use]
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// How often each reported quantile covered what came, of how many forecasts.

@@ -22,7 +22,7 @@ mod usage;
 
 pub use calibration::{Forecast, LEVELS};
 pub use experts::ExpertKind;
-pub use forecaster::{Forecaster, Record};
+pub use forecaster::{Forecaster, Record, SEASONS_KEPT};
 pub use history::History;
 pub use rhythm::{Rhythm, RhythmError};
 pub use usage::Usage;

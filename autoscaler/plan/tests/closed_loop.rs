@@ -158,6 +158,7 @@ impl Host {
             at: now,
             queue_depth: self.queue.len() as f64,
             received_total: self.received,
+            late_total: None,
             arrivals_share: 1.0,
             engines: views,
         };
@@ -188,6 +189,7 @@ fn settings() -> Settings {
         control_period_seconds: 0.25,
         capacity_prior: 32.0,
         engine_profile: None,
+        floors: Vec::new(),
         rhythm: Rhythm::new(60.0, 1.0 / 80.0, 0.25).expect("valid"),
         queue: Queue::Deadline,
         paused: false,

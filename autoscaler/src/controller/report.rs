@@ -1,7 +1,7 @@
 //! What is told of a round: log lines, events, status. All of it is rendered from the decision's reasons.
 
 use autoscaler_api::{EngineAutoscaler, EngineAutoscalerStatus, Mode, conditions};
-use autoscaler_plan::{Decision, Facts, Observation, RouterFacts, RouterObservation};
+use autoscaler_plan::{Decision, Facts, Observation, RouterFacts, RouterObservation, reasons};
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event as K8sEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -146,12 +146,15 @@ pub fn status(
     }
     let (owned, reason, message) = ownership(case);
     set(conditions::TARGET_OWNED, owned, reason, message);
-    let limit = decision.because.iter().find(|reason| reason.reason.starts_with("LimitedBy"));
+    let limit = decision.because.iter().find(|reason| reasons::LIMITS.contains(&reason.reason));
     match limit {
         Some(limit) => set(conditions::LIMITED, true, limit.reason, limit.message.clone()),
         None => {
             set(conditions::LIMITED, false, "WithinLimits", "the load asks for a number within the limits".to_owned());
         }
+    }
+    if let Some(told) = tracked.back_fill.told() {
+        set(conditions::HISTORY_READ, told.is_read, told.reason, told.message.clone());
     }
     match outcome {
         Outcome::Failed(error) => set(conditions::READY, false, error.reason(), error.to_string()),

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use process::duration::HumanDuration;
 use prometheus::{Client, Options};
 
-/// A Prometheus answers at most 11,000 points a series; asked for in pieces well below that.
-const POINTS_A_QUESTION: f64 = 5_000.0;
+use super::output::tell;
+
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What was fetched: series of `(Unix seconds, value)`.
@@ -32,22 +32,14 @@ pub(super) async fn fetch(
     }
     let client = Client::new(&Options { url: url.to_owned(), timeout: TIMEOUT, ..Options::default() })?;
     let end = process::clock::now();
-    let piece = step.as_secs_f64() * POINTS_A_QUESTION;
-    let mut series = Vec::new();
-    let mut at = end.as_second() as f64 - history.as_secs_f64();
-    while at < end.as_second() as f64 {
-        // A step less, because both ends are answered.
-        let to = (at + piece - step.as_secs_f64()).min(end.as_second() as f64);
-        let moment = |seconds: f64| Timestamp::from_second(seconds as i64).context("--history reaches too far back");
-        let answer = client
-            .query_range(query, moment(at)?, moment(to)?, step.0)
-            .await
-            .with_context(|| format!("ask {url} for {query}"))?;
-        series.extend(answer.series.into_iter().map(|series| series.points));
-        at += piece;
+    let begin = end.checked_sub(SignedDuration::try_from(history.0)?).context("--history reaches too far back")?;
+    let answer = client.query_history(query, begin, end, step.0).await;
+    let answer = answer.with_context(|| format!("ask {url} for {query}"))?;
+    for warning in &answer.warnings {
+        tell(&format!("{url} warns that data may be missing: {warning}"));
     }
-    if series.is_empty() {
+    if answer.series.is_empty() {
         bail!("{url} has no data for `{query}` in the last {history}");
     }
-    Ok(series)
+    Ok(answer.series.into_iter().map(|series| series.points).collect())
 }

@@ -36,8 +36,8 @@ pub enum LabCommand {
 pub async fn run(command: LabCommand) -> anyhow::Result<()> {
     let history = match &command {
         LabCommand::Simulate(args) => args.experiment.trace.fetch().await?,
-        LabCommand::Backtest(args) => args.fetch().await?,
-        LabCommand::Tune(args) => args.experiment.trace.fetch().await?,
+        LabCommand::Backtest(args) => args.replicas.fetch(&args.experiment.trace).await?,
+        LabCommand::Tune(args) => args.replicas.fetch(&args.experiment.trace).await?,
         LabCommand::Benchmark(_) => None,
     };
     tokio::task::spawn_blocking(move || match command {

@@ -23,12 +23,12 @@ pub struct TuneArgs {
     /// What the system had ordered.
     #[command(flatten)]
     pub replicas: ReplicasArgs,
-    /// What scales the system now, a policy by name at its shipped settings; --replicas tells it better
+    /// What scales the system now, a policy by name at its shipped settings; --replicas and --replicas-query tell it better
     #[arg(
         long,
         value_name = "POLICY",
         default_value = "hpa-queue",
-        conflicts_with = "replicas",
+        conflicts_with_all = ["replicas", "replicas_query"],
         help_heading = "Experiment"
     )]
     pub present: String,

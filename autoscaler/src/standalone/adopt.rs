@@ -53,7 +53,7 @@ impl Supervisor {
             };
             let settings = &model.settings;
             let wanted = self.fleet.active(&model.name).clamp(settings.min_replicas, settings.max_replicas);
-            self.brains.insert(model.name.clone(), Brain { state, decision: None, wanted });
+            self.brains.insert(model.name.clone(), Brain { state, wanted, ..Brain::default() });
         }
         tracing::debug!(models = self.brains.len(), %now, "memory restored");
     }

@@ -111,6 +111,18 @@ leaseName: {{ include "autoscaler.fullname" . }}
 {{ $key }}: {{ include "engine.number" . }}
 {{- end }}
 {{- end }}
+{{- with .Values.autoscaler.pools }}
+# GPUs that several models share.
+pools:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $history := .Values.autoscaler.history | default dict }}
+{{- if and .Values.prometheus.url (dig "enabled" true $history) }}
+# What arrived before is read from here at start.
+prometheus:
+  {{- $read := pick .Values.prometheus "url" "headers" "bearerTokenFile" "caFile" }}
+  {{- toYaml (merge (pick $history "window" "arrivals" "timeout") $read) | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* Names of the external metrics that are served, as JSON list: the default rules and the user's. */}}

@@ -244,6 +244,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn unusable(&self, message: String) -> QueryError {
+        QueryError::Body { url: self.url.clone(), message }
+    }
+
     fn failed(&self, error: &prometheus_http_query::error::ClientError) -> QueryError {
         match error.inner() {
             Some(source) => self.transport(source),

@@ -13,6 +13,7 @@
 
 mod check;
 mod client;
+mod history;
 mod response;
 
 pub use check::{PromqlError, check_promql};

@@ -26,6 +26,7 @@ fn facts(running: f64) -> Facts {
         control_period_seconds: 2.0,
         capacity_prior: 8.0,
         engine_profile: None,
+        floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
         paused: false,

@@ -100,3 +100,29 @@ fn unusable_options_are_named() {
     let error = Client::new(&with("http://h", vec![("a b".into(), "c".into())])).unwrap_err();
     assert!(error.to_string().contains("header `a b`"));
 }
+
+#[tokio::test]
+async fn a_long_history_is_asked_for_in_pieces_that_touch_and_do_not_overlap() {
+    use std::collections::HashMap;
+
+    let range = |body: String| async move {
+        let url = reqwest::Url::parse(&format!("http://form/?{body}")).unwrap();
+        let asked: HashMap<String, String> = url.query_pairs().into_owned().collect();
+        let number = |key: &str| asked[key].parse::<i64>().expect("whole seconds");
+        let values: Vec<String> =
+            (number("start")..=number("end")).step_by(10).map(|at| format!("[{at},\"1\"]")).collect();
+        assert!(values.len() <= 5_000);
+        let values = values.join(",");
+        format!(
+            r#"{{"status":"success","warnings":["w"],"data":{{"resultType":"matrix","result":[{{"metric":{{"a":"b"}},"values":[{values}]}}]}}}}"#
+        )
+    };
+    let client = client(&served(Router::new().route("/api/v1/query_range", post(range))).await);
+    let moment = |second| jiff::Timestamp::from_second(second).unwrap();
+    let step = Duration::from_secs(10);
+    let answer = client.query_history("x", moment(1_000_003), moment(1_120_009), step).await.unwrap();
+    assert_eq!((answer.series.len(), answer.warnings.len()), (1, 1));
+    let times: Vec<f64> = answer.series[0].points.iter().map(|(at, _)| *at).collect();
+    assert_eq!((times[0], times.len()), (1_000_000.0, 12_001));
+    assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - 10.0).abs() < 1e-9));
+}
