@@ -117,8 +117,9 @@ async fn serve(
     let past = settings.prometheus.as_ref().map(|config| Source::new(config, true)).transpose()?.map(Arc::new);
     let decision_log = settings.decision_log.as_ref().map(|log| DecisionLog::open(&log.folder, log.max_megabytes));
     let decision_log = decision_log.transpose().context("decisionLog.folder: choose a folder that can be written")?;
-    let controller =
-        Controller::new(client, namespace, settings.clone(), metrics, freshness).with_decision_log(decision_log).with_past(past);
+    let controller = Controller::new(client, namespace, settings.clone(), metrics, freshness)
+        .with_decision_log(decision_log)
+        .with_past(past);
     let story = run_rounds(controller, eyes, objects, settings.control_period);
     until(&mut tasks, "control loop", story, shutdown.draining().clone());
     tasks.finish().await?;
