@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::days::{DayLook, DayPicture, Days};
 use super::quantiles::QuantileWindow;
 use crate::observe::read::RouterModel;
 
@@ -58,6 +59,7 @@ pub struct Series {
     ttft: QuantileWindow,
     arrivals: VecDeque<(Timestamp, f64)>,
     answered: BTreeMap<String, f64>,
+    days: Days,
 }
 
 /// Everything that happened lately.
@@ -97,6 +99,16 @@ impl Series {
     /// Quantile `q` of the time to first token over the last seconds, engine time.
     pub fn ttft_seconds(&self, q: f64, time_scale: f64) -> Option<f64> {
         self.ttft.quantile(q).map(|seconds| seconds * time_scale)
+    }
+
+    /// Takes a look into the day; after [`Series::observe`].
+    pub fn take_day(&mut self, look: DayLook) {
+        self.days.take(look, &self.answered, &self.ttft);
+    }
+
+    /// The last days, oldest first.
+    pub fn days(&self, season_seconds: f64, time_scale: f64) -> Vec<DayPicture> {
+        self.days.pictures(season_seconds, time_scale, &self.ttft)
     }
 
     /// Answers since the router started, by status code.

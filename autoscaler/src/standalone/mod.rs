@@ -17,6 +17,7 @@ pub mod board;
 pub mod brain;
 pub mod command;
 pub mod config;
+pub mod days;
 pub mod fingerprint;
 pub mod fleet;
 pub mod gpus;

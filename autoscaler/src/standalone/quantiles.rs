@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 
-/// Bounds and counts, each bucket on its own.
-type Buckets = BTreeMap<u64, f64>;
+/// Bounds (as bits) and counts, each bucket on its own.
+pub type Buckets = BTreeMap<u64, f64>;
 
 /// `(upper bound, observations up to it)`, ascending, with `+Inf` last.
 type Cumulative = Vec<(f64, f64)>;
@@ -51,16 +51,26 @@ impl QuantileWindow {
         }
     }
 
+    /// What the last call of [`QuantileWindow::add`] brought.
+    pub fn newest(&self) -> Option<&Buckets> {
+        self.slices.back().map(|(_, gained)| gained)
+    }
+
     /// The value below which the share `q` of the observations lies, interpolated in its bucket; `None` without any.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        let mut buckets: Vec<(f64, f64)> = Vec::new();
         let mut all = Buckets::new();
         for (_, slice) in &self.slices {
             for (bits, count) in slice {
                 *all.entry(*bits).or_default() += count;
             }
         }
-        buckets.extend(all.into_iter().map(|(bits, count)| (f64::from_bits(bits), count)));
+        self.quantile_of(&all, q)
+    }
+
+    /// The same of observations that were put together elsewhere.
+    pub fn quantile_of(&self, observations: &Buckets, q: f64) -> Option<f64> {
+        let mut buckets: Vec<(f64, f64)> =
+            observations.iter().map(|(bits, count)| (f64::from_bits(*bits), *count)).collect();
         buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         let total: f64 = buckets.iter().map(|(_, count)| count).sum();
         if total <= 0.0 {

@@ -103,7 +103,7 @@ async fn replay(
     loop {
         tokio::select! {
             finished = outcomes.recv() => match finished {
-                Some(finished) => summary.add(&finished.outcome),
+                Some(finished) => summary.add(&finished),
                 None => break,
             },
             _ = look.tick() => {

@@ -26,6 +26,8 @@ pub struct Scenario {
     pub duration: Duration,
     /// Recorded seconds in one second.
     pub pace: f64,
+    /// Wall time of a day of the trace, if that is what the autoscaler plans by.
+    pub day_length: Option<Duration>,
     /// What is replayed, in words.
     pub title: String,
     /// How many times faster than life the engines run.
@@ -89,6 +91,8 @@ impl Scenario {
             length = length.min(Duration::from_secs(seconds));
             arrivals.retain(|arrival| arrival.at <= length);
         }
+        let is_daily = matches!(trace, Trace::Rates { .. }) && args.engine == Engine::Emulator;
+        let day_length = is_daily.then(|| Duration::from_secs_f64(86_400.0 / pace));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let title = format!("{name}: {} requests in {} s, {note}", arrivals.len(), length.as_secs());
         Ok(match args.engine {
@@ -97,6 +101,7 @@ impl Scenario {
                 arrivals,
                 duration: length,
                 pace,
+                day_length,
                 title,
                 time_scale: 20.0,
                 objective: Objective { ttft_seconds: 0.15, inter_token_seconds: 0.005 },
@@ -108,6 +113,7 @@ impl Scenario {
                 arrivals,
                 duration: length,
                 pace,
+                day_length,
                 title,
                 time_scale: 1.0,
                 objective: Objective { ttft_seconds: 10.0, inter_token_seconds: 1.0 },

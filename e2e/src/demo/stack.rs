@@ -46,6 +46,21 @@ pub struct ModelState {
     pub now: Option<Now>,
     /// Its engines.
     pub engines: Vec<EngineState>,
+    /// The days so far.
+    pub days: Vec<DayState>,
+}
+
+/// A day, as the autoscaler counts it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DayState {
+    /// From 1.
+    pub number: u64,
+    /// Seconds of engines, engine time.
+    pub engine_seconds: f64,
+    /// The same over what a clairvoyant plan needs that misses nothing.
+    pub times_opt: Option<f64>,
+    /// Share of the demand above the engines that took requests.
+    pub overflow: Option<f64>,
 }
 
 /// The numbers of this moment.
