@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Claim, Grant};
+use super::{Claim, Grant, LayerUse};
 
 /// A replica that a model wants, with what decides when its turn comes.
 #[derive(Debug, Clone, Copy)]
@@ -58,12 +58,14 @@ fn in_turn(gpus: u32, claims: &[Claim], kept: &[u32]) -> Vec<Layer> {
     let mut layers = Vec::new();
     for (index, (claim, kept)) in claims.iter().zip(kept).enumerate() {
         let most = claim.wanted.min(gpus / claim.terms.gpus_per_replica);
-        let mut value = 1.0_f64;
+        // A replica is never worth more than the one before it.
+        let mut least = LayerUse { kept: 1.0, ordered: 1.0 };
         for number in 1..=most {
             let is_present = number <= claim.present;
             let expected = claim.uses.get(number as usize - 1).copied().unwrap_or_default();
-            let expected = if is_present { expected.kept } else { expected.ordered };
-            value = if expected > 0.0 { value.min(expected) } else { 0.0 };
+            least =
+                LayerUse { kept: lesser(least.kept, expected.kept), ordered: lesser(least.ordered, expected.ordered) };
+            let value = if is_present { least.kept } else { least.ordered.min(least.kept) };
             if number > *kept {
                 let is_minimum = number <= claim.min_replicas;
                 layers.push(Layer { claim: index, is_minimum, is_present, number, value });
@@ -82,6 +84,11 @@ fn in_turn(gpus: u32, claims: &[Claim], kept: &[u32]) -> Vec<Layer> {
             .then_with(|| claims[one.claim].name.cmp(&claims[other.claim].name))
     });
     layers
+}
+
+/// The lesser of two shares; what is no share counts as none.
+fn lesser(least: f64, share: f64) -> f64 {
+    if share > 0.0 { least.min(share) } else { 0.0 }
 }
 
 /// What of the grants can be ordered now: release first, and order when the GPUs are free. A start that waits for a GPU
