@@ -11,6 +11,8 @@ use super::round::View;
 use super::*;
 use crate::fake_api::FakeApi;
 
+mod pools;
+
 const SCALE: &str = "/apis/apps/v1/namespaces/ns/deployments/llama-8b/scale";
 const OBJECTS: &str = "/apis/autoscaling.vllm-prod-stack.io/v1alpha1/namespaces/ns/engineautoscalers";
 const SCALED_OBJECTS: &str = "/apis/keda.sh/v1alpha1/namespaces/ns/scaledobjects";
@@ -37,6 +39,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: ControllerSettings) -> Self {
         let api = FakeApi::default();
         api.put(
             SCALE,
@@ -46,7 +52,7 @@ impl Stage {
         let second = Duration::from_secs(1);
         let freshness = Freshness { engine_period: 2 * second, router_period: second, scrape_timeout: 2 * second };
         let metrics = Metrics::default();
-        let controller = Controller::new(api.client(), "ns".to_owned(), settings(), metrics.clone(), freshness);
+        let controller = Controller::new(api.client(), "ns".to_owned(), settings, metrics.clone(), freshness);
         let (sender, leadership) = watch::channel(Leadership::until(Instant::now() + Duration::from_secs(3600)));
         Self { api, controller, readings: Readings::default(), metrics, leadership, _sender: sender, now: 0 }
     }

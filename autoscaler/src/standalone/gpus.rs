@@ -1,6 +1,11 @@
-//! Which GPUs an engine gets: a fixed pool, handed out whole, lowest first.
+//! Which models get how many of the GPUs, and which GPUs an engine gets: a fixed pool, handed out whole, lowest first.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use autoscaler_plan::{Claim, Grant, Pool, PoolTerms, divide};
+
+use super::fleet::Fleet;
 
 /// The first `count` GPUs of `pool` that nobody holds; `None` when there are too few.
 ///
@@ -10,38 +15,26 @@ pub fn assign(pool: &[String], held: &BTreeSet<String>, count: usize) -> Option<
     (free.len() == count).then_some(free)
 }
 
-/// How many engines of `per_engine` GPUs a model can have while others hold `held_by_others` GPUs of `pool_size`.
-///
-/// `None` when GPUs do not bound it.
-pub fn replica_bound(pool_size: usize, held_by_others: usize, per_engine: usize) -> Option<u32> {
-    if per_engine == 0 {
-        return None;
-    }
-    let engines = pool_size.saturating_sub(held_by_others) / per_engine;
-    Some(u32::try_from(engines).unwrap_or(u32::MAX))
+/// What each of the models may have of `gpus` GPUs, in the order of their claims.
+pub fn share_out(gpus: usize, fleet: &Fleet, claims: &[Claim]) -> Vec<Grant> {
+    let pool = Pool { name: "gpus".to_owned(), gpus: count(gpus) };
+    let held: usize = fleet.members.iter().map(|member| member.gpus.len()).sum();
+    let known: u32 = claims
+        .iter()
+        .map(|claim| fleet.engines_of(&claim.name).saturating_mul(claim.terms.gpus_per_replica.get()))
+        .fold(0, u32::saturating_add);
+    // Engines of an earlier configuration drain, and hold their GPUs until they are gone.
+    let terms = PoolTerms { gpus_per_replica: NonZeroU32::MIN, priority: 0 };
+    let left_over =
+        Claim { ending: count(held).saturating_sub(known), ..Claim::fixed("(earlier configuration)", terms, 0) };
+    let mut grants = divide(&pool, &[claims, &[left_over]].concat());
+    grants.truncate(claims.len());
+    grants
+}
+
+fn count(gpus: usize) -> u32 {
+    u32::try_from(gpus).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pool() -> Vec<String> {
-        ["0", "1", "2", "3"].map(String::from).to_vec()
-    }
-
-    #[test]
-    fn the_lowest_free_gpus_are_given_whole() {
-        let held = BTreeSet::from(["1".to_owned()]);
-        assert_eq!(assign(&pool(), &held, 2), Some(vec!["0".into(), "2".into()]));
-        assert_eq!(assign(&pool(), &held, 4), None);
-        assert_eq!(assign(&[], &BTreeSet::new(), 0), Some(vec![]));
-    }
-
-    #[test]
-    fn gpus_bound_the_replicas_of_a_model() {
-        assert_eq!(replica_bound(4, 0, 2), Some(2));
-        assert_eq!(replica_bound(4, 1, 2), Some(1));
-        assert_eq!(replica_bound(4, 9, 2), Some(0));
-        assert_eq!(replica_bound(0, 0, 0), None);
-    }
-}
+mod tests;

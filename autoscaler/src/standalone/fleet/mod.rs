@@ -202,6 +202,11 @@ impl Fleet {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    /// Engines of a model that exist, in any phase.
+    pub fn engines_of(&self, model: &str) -> u32 {
+        u32::try_from(self.members.iter().filter(|member| member.model == model).count()).unwrap_or(u32::MAX)
+    }
+
     /// The engine with this id.
     pub fn member(&self, id: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.id == id)
