@@ -13,6 +13,9 @@ pub enum LabError {
     /// A setting of the simulation is out of its range.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// A run could not be written.
+    #[error("write a run as JSON")]
+    Json(#[from] serde_json::Error),
     /// Nothing arrives.
     #[error("{trace} has no requests")]
     Silent {

@@ -217,4 +217,12 @@ mod tests {
         assert!(error.starts_with("`hpa` is not a policy, did you mean `hpa-"), "{error}");
         assert!(error.ends_with("`--policy list` names them all"), "{error}");
     }
+
+    #[test]
+    fn the_page_of_baselines_names_them_all() {
+        let page = include_str!("../../../docs/benchmarks/baselines.md");
+        for policy in all(OURS) {
+            assert!(page.contains(&format!("| `{}` |", policy.name())), "{} is missing", policy.name());
+        }
+    }
 }

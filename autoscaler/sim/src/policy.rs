@@ -133,6 +133,9 @@ pub struct Signals<'a> {
     pub arrived_total: f64,
     /// Prompt tokens that arrived since the start of the trace.
     pub arrived_prompt_tokens_total: f64,
+    /// Requests that missed the objective of time to first token since the start of the trace, as the router counts them; in
+    /// the fluid under `Deadline`, those above the Ready replicas.
+    pub late_total: f64,
     /// Requests that ended since the start of the trace.
     pub finished_total: f64,
     /// Answer tokens produced since the start of the trace.

@@ -20,8 +20,8 @@ const MARGIN_FACTOR: f64 = 1.15;
 const MARGIN_STEPS: i32 = 12;
 /// A step up that gains less attainment than this is the last.
 const LEAST_GAIN: f64 = 2e-4;
-/// Halvings of the last step: to 1 % of the margin.
-const HALVINGS: usize = 4;
+/// Halvings of the last step: to 2 % of the margin.
+const HALVINGS: usize = 3;
 
 /// Sums over the windows of one policy and seed.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +91,7 @@ pub(super) fn rows(
         );
     }
     for (place, &queue) in queues.iter().enumerate() {
+        let mut known: Vec<Option<Sum>> = vec![None; policies.len()];
         let mut chosen = choose(ground, policies, queue, Level::Events, progress, notes)?;
         if ground.experiment.tuning == Tuning::Hindsight {
             progress.stage("neighbours", policies.len());
@@ -99,17 +100,22 @@ pub(super) fn rows(
                 progress.done(1);
                 pick
             });
-            for ((chosen, pick), policy) in chosen.iter_mut().zip(picks).zip(policies) {
-                let (setting, is_on_target) = pick?;
-                chosen.setting = setting;
-                chosen.words = policy.settings().get(setting).cloned().unwrap_or_default();
-                chosen.is_on_target = is_on_target;
+            for (place, pick) in picks.into_iter().enumerate() {
+                let Some(pick) = pick? else { continue };
+                let chosen = &mut chosen[place];
+                chosen.setting = pick.setting;
+                chosen.words = policies[place].settings().get(pick.setting).cloned().unwrap_or_default();
+                chosen.is_on_target = pick.is_on_target;
+                known[place] = Some(pick.sum);
             }
         }
         progress.stage("events", policies.len() * seeds);
         let sums = parallel::map(threads, policies.len() * seeds, |job| {
             let (policy, seed) = (job / seeds, job % seeds);
-            let sum = play(ground, &policies[policy], chosen[policy].setting, queue, seed, windows);
+            let sum = match &known[policy] {
+                Some(sum) if seed == 0 => Ok(sum.clone()),
+                _ => play(ground, &policies[policy], chosen[policy].setting, queue, seed, windows),
+            };
             progress.done(1);
             sum
         });
@@ -172,30 +178,40 @@ fn row(
         frontier: Vec::new(),
         matched_times_opt: None,
         days: Vec::new(),
+        hours: Vec::new(),
         steps: None,
     }
 }
 
-/// The cheapest on target of the setting that the fluid chose and its neighbours, with the first seed.
+/// A setting that was chosen request by request, with what it came to.
+struct Pick {
+    setting: usize,
+    is_on_target: bool,
+    sum: Sum,
+}
+
+/// The cheapest on target of the setting that the fluid chose and its neighbours, with the first seed; `None` for ours,
+/// which have one.
 fn best_of_neighbours(
     ground: &Ground<'_>,
     policy: &Choice,
     chosen: &Chosen,
     queue: Discipline,
     windows: &[Stretch],
-) -> Result<(usize, bool), LabError> {
+) -> Result<Option<Pick>, LabError> {
+    if policy.is_own() {
+        return Ok(None);
+    }
     let mut settings = vec![chosen.setting];
     settings.extend(&chosen.neighbours);
-    if policy.is_own() {
-        return Ok((chosen.setting, true));
-    }
-    let mut points = Vec::new();
+    let mut sums = Vec::new();
     for &setting in &settings {
-        let sum = play(ground, policy, setting, queue, 0, windows)?;
-        points.push(Point { cost: sum.engine_seconds, miss: 1.0 - sum.attainment() });
+        sums.push(play(ground, policy, setting, queue, 0, windows)?);
     }
+    let points: Vec<Point> =
+        sums.iter().map(|sum| Point { cost: sum.engine_seconds, miss: 1.0 - sum.attainment() }).collect();
     let (place, is_on_target) = cheapest(&points, 1.0 - ground.experiment.attainment).unwrap_or((0, false));
-    Ok((settings[place], is_on_target))
+    Ok(Some(Pick { setting: settings[place], is_on_target, sum: sums.swap_remove(place) }))
 }
 
 fn play(

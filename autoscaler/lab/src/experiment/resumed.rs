@@ -9,6 +9,7 @@ const FIRST_ID: u64 = 1 << 32;
 struct Totals {
     arrived: f64,
     prompt_tokens: f64,
+    late: f64,
     finished: f64,
     output_tokens: f64,
 }
@@ -48,6 +49,7 @@ impl Policy for Resumed {
         self.last = Totals {
             arrived: self.before.arrived + signals.arrived_total,
             prompt_tokens: self.before.prompt_tokens + signals.arrived_prompt_tokens_total,
+            late: self.before.late + signals.late_total,
             finished: self.before.finished + signals.finished_total,
             output_tokens: self.before.output_tokens + signals.output_tokens_total,
         };
@@ -57,6 +59,7 @@ impl Policy for Resumed {
             self.inner.decide(&Signals {
                 arrived_total: self.last.arrived,
                 arrived_prompt_tokens_total: self.last.prompt_tokens,
+                late_total: self.last.late,
                 finished_total: self.last.finished,
                 output_tokens_total: self.last.output_tokens,
                 fleet: &self.fleet,

@@ -15,6 +15,7 @@ struct Reading {
     ready: u32,
     arrived: f64,
     arrived_prompt_tokens: f64,
+    late: f64,
     finished: f64,
     output_tokens: f64,
     running: f64,
@@ -43,7 +44,9 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(super) struct Monitor<'a> {
     settings: &'a Settings,
+    ttft_objective_seconds: f64,
     arrived: u64,
+    late: u64,
     arrived_prompt_tokens: u64,
     finished: u64,
     ttft: RecentHistogram,
@@ -57,10 +60,12 @@ pub(super) struct Monitor<'a> {
 }
 
 impl<'a> Monitor<'a> {
-    pub(super) fn new(settings: &'a Settings) -> Self {
+    pub(super) fn new(settings: &'a Settings, ttft_objective_seconds: f64) -> Self {
         Self {
             settings,
+            ttft_objective_seconds,
             arrived: 0,
+            late: 0,
             arrived_prompt_tokens: 0,
             finished: 0,
             ttft: RecentHistogram::new(),
@@ -83,6 +88,7 @@ impl<'a> Monitor<'a> {
     }
 
     pub(super) fn count_first_token(&mut self, ttft_seconds: f64) {
+        self.late += u64::from(ttft_seconds > self.ttft_objective_seconds);
         self.ttft.observe(ttft_seconds);
     }
 
@@ -94,6 +100,7 @@ impl<'a> Monitor<'a> {
     }
 
     pub(super) fn count_error(&mut self) {
+        self.late += 1;
         self.finished += 1;
     }
 
@@ -146,6 +153,7 @@ impl<'a> Monitor<'a> {
             ready: reading.ready,
             arrived_total: reading.arrived,
             arrived_prompt_tokens_total: reading.arrived_prompt_tokens,
+            late_total: reading.late,
             finished_total: reading.finished,
             output_tokens_total: reading.output_tokens,
             running: reading.running,
@@ -165,6 +173,7 @@ impl<'a> Monitor<'a> {
             ready: view.ready,
             arrived: self.arrived as f64,
             arrived_prompt_tokens: self.arrived_prompt_tokens as f64,
+            late: self.late as f64,
             finished: self.finished as f64,
             output_tokens: view.output_tokens,
             running: f64::from(view.gauges.running),

@@ -4,7 +4,7 @@ use engine_model::{Workload, ttft_seconds};
 
 use super::fleet::Fleet;
 use super::queue::Served;
-use crate::{Demand, Replica, Signals, Task};
+use crate::{Demand, Discipline, Replica, Signals, Task};
 
 /// Points at which the state of an engine is computed between idle and full.
 const POINTS: usize = 128;
@@ -33,10 +33,16 @@ pub(super) struct Gauges {
     /// Signals last given to a policy; kept only when scrapes will be lost.
     given: Option<Signals<'static>>,
     loses_scrapes: bool,
+    discipline: Discipline,
 }
 
 impl Gauges {
-    pub(super) fn new(task: &Task, replica_seconds_per_request: f64, loses_scrapes: bool) -> Self {
+    pub(super) fn new(
+        task: &Task,
+        discipline: Discipline,
+        replica_seconds_per_request: f64,
+        loses_scrapes: bool,
+    ) -> Self {
         let engine = engine_states(task);
         let idle = engine.first().copied().unwrap_or_default();
         let last = Signals {
@@ -47,6 +53,7 @@ impl Gauges {
             ready: 0,
             arrived_total: 0.0,
             arrived_prompt_tokens_total: 0.0,
+            late_total: 0.0,
             finished_total: 0.0,
             output_tokens_total: 0.0,
             running: 0.0,
@@ -62,6 +69,7 @@ impl Gauges {
         Self {
             given: loses_scrapes.then(|| last.clone()),
             loses_scrapes,
+            discipline,
             last,
             lost_fleet: None,
             engine,
@@ -78,6 +86,10 @@ impl Gauges {
         let last = &mut self.last;
         last.arrived_total += demand.arrivals[step];
         last.arrived_prompt_tokens_total += demand.prompt_tokens[step];
+        last.late_total += match self.discipline {
+            Discipline::Deadline => served.overflow * self.requests_per_work,
+            Discipline::Fifo => served.missed,
+        };
         let finished = served.work * self.requests_per_work;
         last.finished_total += finished;
         last.output_tokens_total += finished * self.workload.output_tokens;

@@ -133,6 +133,21 @@ impl Run {
         sum(&self.blocks[at(from).min(at(to))..at(to)])
     }
 
+    /// The run as if only what follows a share of the scored time were scored. Quantiles and the rate of reversals stay
+    /// those of all of it.
+    #[must_use]
+    pub fn later_part(&self, from: f64) -> Self {
+        let first = ((from * self.blocks.len() as f64).round().max(0.0) as usize).min(self.blocks.len());
+        let scored_seconds = (self.scored_seconds - first as f64 * BLOCK_SECONDS).max(0.0);
+        let share = if self.scored_seconds > 0.0 { scored_seconds / self.scored_seconds } else { 0.0 };
+        Self {
+            blocks: self.blocks[first..].to_vec(),
+            scored_seconds,
+            reversals: (self.reversals as f64 * share).round() as u64,
+            ..self.clone()
+        }
+    }
+
     /// Sums by day of the scored time, without a last one that is shorter than half a day.
     #[must_use]
     pub fn days(&self) -> Vec<Block> {

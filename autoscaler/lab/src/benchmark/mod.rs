@@ -1,0 +1,142 @@
+//! The whole benchmark by one command: tables for documentation, every run as a line of JSON, a page with plots a trace.
+//!
+//! ```text
+//! traces       every trace of a folder: tuned in hindsight and on its first half, fluid and request by request ─▶ bars
+//! ramp         llm-d's published ramp, cold
+//! stress       what goes wrong, on one recurring trace: recovery and worst hour
+//! sensitivity  mean demand and start-up time, on the same trace
+//! ablations    ours without its parts, and with a wrong idea of its engines
+//! ```
+
+mod bars;
+mod parts;
+mod ramp;
+mod stress;
+mod traces;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::LabError;
+use crate::experiment::Experiment;
+use crate::policies::Choice;
+use crate::progress::Progress;
+use crate::recurring::{day_autocorrelation, is_recurring};
+use crate::trace::{Format, Lengths, Trace};
+
+/// What is run.
+#[derive(Clone)]
+pub struct Benchmark {
+    /// Engine, start-up time, seeds; levels, queues, tuning and attainment are the benchmark's own.
+    pub experiment: Experiment,
+    /// Attainments, 0 to 1; the first is also played first come, first served, and request by request.
+    pub attainments: Vec<f64>,
+    /// Policies.
+    pub policies: Vec<Choice>,
+    /// Baselines that are also played request by request, besides ours and the optimum.
+    pub finalists: usize,
+    /// Which tables.
+    pub tables: Vec<Table>,
+    /// Whether to make a page with plots for each trace.
+    pub makes_pages: bool,
+}
+
+/// A part of the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Every trace, and the bars.
+    Traces,
+    /// llm-d's ramp.
+    Ramp,
+    /// What goes wrong.
+    Stress,
+    /// Mean demand and start-up time.
+    Sensitivity,
+    /// Ours without its parts.
+    Ablations,
+}
+
+impl Table {
+    /// All, with the names that flags know them by.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("traces", Self::Traces),
+        ("ramp", Self::Ramp),
+        ("stress", Self::Stress),
+        ("sensitivity", Self::Sensitivity),
+        ("ablations", Self::Ablations),
+    ];
+}
+
+/// A name that is not a table.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("`{0}` is not a table; use traces, ramp, stress, sensitivity or ablations")]
+pub struct UnknownTable(String);
+
+impl FromStr for Table {
+    type Err = UnknownTable;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::NAMES.iter().find(|(name, _)| *name == text).map(|(_, table)| *table);
+        known.ok_or_else(|| UnknownTable(text.to_owned()))
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Tables.
+    pub markdown: String,
+    /// One run a line.
+    pub json_lines: String,
+    /// A page with plots for each trace: its name and the page.
+    pub pages: Vec<(String, String)>,
+}
+
+/// Runs it. `tell` is told what is done.
+///
+/// # Errors
+/// If a trace cannot be used.
+pub fn run(
+    benchmark: &Benchmark,
+    traces: &[(PathBuf, Format)],
+    lengths: &Lengths,
+    progress: &Progress,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Report, LabError> {
+    let mut report = Report::default();
+    let mut bars = bars::Bars::default();
+    if benchmark.tables.contains(&Table::Ramp) {
+        tell("llm-d's ramp");
+        ramp::run(benchmark, progress, &mut report, &mut bars)?;
+    }
+    if benchmark.tables.contains(&Table::Traces) {
+        traces::run(benchmark, traces, lengths, progress, &mut report, &mut bars, tell)?;
+    }
+    let on_one = [Table::Stress, Table::Sensitivity, Table::Ablations];
+    if benchmark.tables.iter().any(|table| on_one.contains(table)) {
+        match middling(benchmark, traces, lengths)? {
+            Some(trace) => {
+                tell(&format!("stress, sensitivity, ablations on {}", trace.name()));
+                stress::play(benchmark, &trace, lengths, progress, &mut report)?;
+                parts::play(benchmark, &trace, progress, &mut report)?;
+            }
+            None => report.markdown += "No trace recurs: no stress, sensitivity and ablations.\n",
+        }
+    }
+    report.markdown = format!("{}{}", bars.markdown(), report.markdown);
+    Ok(report)
+}
+
+/// Of the traces that recur, the middle one by how much they do (the lower of two), by a rule that knows no names.
+fn middling(benchmark: &Benchmark, traces: &[(PathBuf, Format)], lengths: &Lengths) -> Result<Option<Trace>, LabError> {
+    let mut recurring: Vec<(f64, Trace)> = Vec::new();
+    for (path, format) in traces {
+        let trace = Trace::load(path, *format, lengths)?;
+        if is_recurring(&trace, benchmark.experiment.train_seconds) {
+            recurring.extend(day_autocorrelation(&trace).map(|correlation| (correlation, trace)));
+        }
+    }
+    recurring.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let middle = recurring.len().saturating_sub(1) / 2;
+    Ok(recurring.into_iter().nth(middle).map(|(_, trace)| trace))
+}

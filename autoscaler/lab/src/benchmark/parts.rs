@@ -1,0 +1,114 @@
+//! Sensitivity to mean demand and start-up time, and ours without its parts, on one recurring trace.
+
+use autoscaler_sim::{Discipline, Level, StartupLaw, Stretch};
+
+use super::{Benchmark, Report, Table};
+use crate::error::LabError;
+use crate::experiment::{Experiment, Results, Tuning, prepare, run, run_prepared};
+use crate::output::{json_lines, summaries};
+use crate::policies::{ABLATIONS, Choice};
+use crate::progress::Progress;
+use crate::trace::Trace;
+
+const DAY: f64 = 86_400.0;
+const MEANS: [f64; 3] = [2.0, 8.0, 50.0];
+const STARTUPS_SECONDS: [f64; 4] = [30.0, 120.0, 240.0, 480.0];
+/// What ours is compared with while mean and start-up time vary.
+const RIVAL: &str = "reactive";
+
+pub(super) fn play(
+    benchmark: &Benchmark,
+    trace: &Trace,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<(), LabError> {
+    let base = Experiment {
+        attainment: benchmark.attainments.first().copied().unwrap_or(0.99),
+        queues: vec![Discipline::Deadline],
+        levels: vec![Level::Fluid],
+        tuning: Tuning::Hindsight,
+        seeds: benchmark.experiment.seeds.iter().take(1).copied().collect(),
+        keeps_steps: false,
+        ..benchmark.experiment.clone()
+    };
+    if benchmark.tables.contains(&Table::Sensitivity) {
+        sensitivity(benchmark, &base, trace, progress, report)?;
+    }
+    if benchmark.tables.contains(&Table::Ablations) {
+        ablations(benchmark, &base, trace, progress, report)?;
+    }
+    Ok(())
+}
+
+fn sensitivity(
+    benchmark: &Benchmark,
+    base: &Experiment,
+    trace: &Trace,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<(), LabError> {
+    let policies: Vec<Choice> =
+        benchmark.policies.iter().filter(|policy| policy.is_own() || policy.name() == RIVAL).cloned().collect();
+    report.markdown += &format!("## Sensitivity\n\n{}, baselines tuned in hindsight.\n\n{HEADING}", trace.name());
+    for mean in MEANS {
+        let experiment = Experiment { mean_replicas: Some(mean), ..base.clone() };
+        let results = run(&experiment, trace, &policies, progress)?;
+        note(report, &results, &format!("mean demand {mean} replicas"))?;
+    }
+    let prepared = prepare(base, trace, progress)?;
+    for seconds in STARTUPS_SECONDS {
+        let experiment = Experiment { startup: StartupLaw::fixed(seconds), ..base.clone() };
+        let results = run_prepared(&experiment, trace, &prepared, &policies, progress)?;
+        note(report, &results, &format!("start-up {seconds} s"))?;
+    }
+    report.markdown += "\n";
+    Ok(())
+}
+
+fn ablations(
+    benchmark: &Benchmark,
+    base: &Experiment,
+    trace: &Trace,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<(), LabError> {
+    let whole = benchmark.policies.iter().filter(|policy| policy.is_own()).cloned();
+    let policies: Vec<Choice> = whole.chain(ABLATIONS.iter().copied().map(Choice::Own)).collect();
+    report.markdown += &format!("## Ablations\n\n{}; ours as it is, and without its parts.\n\n", trace.name());
+    for own in ABLATIONS {
+        report.markdown += &format!("- `{}`: {}\n", own.name, own.source);
+    }
+    report.markdown += &format!("\n{HEADING}");
+    let prepared = prepare(base, trace, progress)?;
+    let queues = vec![Discipline::Deadline, Discipline::Fifo];
+    let results = run_prepared(&Experiment { queues, ..base.clone() }, trace, &prepared, &policies, progress)?;
+    note(report, &results, "after training")?;
+    let days = [(0.0, 1.0, "the first day"), (1.0, 3.0, "the second and the third day")];
+    for (from, to, what) in days {
+        let window = Some(Stretch { from_seconds: from * DAY, to_seconds: to * DAY });
+        let results = run_prepared(&Experiment { window, ..base.clone() }, trace, &prepared, &policies, progress)?;
+        note(report, &results, what)?;
+    }
+    report.markdown += "\n";
+    Ok(())
+}
+
+const HEADING: &str = "| what | policy | queue | × OPT | overflow % | attained % | worst hour % | target |\n\
+                       |---|---|---|---|---|---|---|---|\n";
+
+fn note(report: &mut Report, results: &Results, what: &str) -> Result<(), LabError> {
+    report.json_lines += &json_lines(results)?;
+    for summary in summaries(results) {
+        report.markdown += &format!(
+            "| {what} | {} | {} | {:.2} | {:.2} | {:.2} | {:.1} | {} |\n",
+            summary.policy,
+            super::bars::queue_name(summary.queue),
+            summary.times_opt,
+            summary.overflow * 100.0,
+            summary.attainment * 100.0,
+            summary.attainment_worst_hour * 100.0,
+            if summary.is_on_target { "kept" } else { "missed" }
+        );
+    }
+    Ok(())
+}
