@@ -10,7 +10,7 @@ mod lines;
 mod mooncake;
 mod pdf;
 mod prometheus;
-mod random;
+pub(crate) mod random;
 mod recorded;
 mod series;
 mod servegen;
