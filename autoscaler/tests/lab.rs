@@ -138,14 +138,29 @@ fn a_benchmark_plays_every_trace_of_a_folder() {
     write_load(&folder.path().join("load.csv"));
     std::fs::write(folder.path().join("README.md"), "not a trace\n").unwrap();
     let text = answer(
-        "benchmark --traces . --lengths long.csv --mean-replicas 1 --policy reactive,opt --seeds 1 --attainments 99% --finalists 1",
+        "benchmark --traces . --lengths long.csv --mean-replicas 1 --policy reactive,opt --seeds 1 --attainments 99% \
+         --finalists 1 --tables traces,ramp --output-folder results",
         folder.path(),
     );
-    for heading in
-        ["## All traces", "## load", "tuned in hindsight", "tuned on the first half", "every request of two days"]
-    {
+    assert_eq!(text, "");
+    let written = |name: &str| std::fs::read_to_string(folder.path().join("results").join(name)).unwrap();
+    let text = written("tables.md");
+    for heading in [
+        "## llm-d's ramp",
+        "## All traces",
+        "## load",
+        "tuned in hindsight",
+        "tuned on the first half",
+        "first come, first served",
+        "every request of two days",
+    ] {
         assert!(text.contains(heading), "{heading} is missing in\n{text}");
     }
+    let runs = written("runs.jsonl");
+    let levels = ["fluid", "events"].map(|level| runs.lines().filter(|line| line.contains(level)).count());
+    assert!(runs.lines().all(|line| line.starts_with('{')) && levels.iter().all(|count| *count >= 2), "{runs}");
+    assert!(written("load.html").contains("<title>"));
+    assert!(refusal("benchmark --traces . --tables traces,bars", folder.path()).contains("`bars` is not a table"));
     let empty = tempfile::tempdir().unwrap();
     assert!(refusal("benchmark --traces .", empty.path()).contains("has no trace in it"));
 }

@@ -63,10 +63,17 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Counts the answer with this status.
-    pub fn answered(&mut self, code: u16) {
+    /// Counts the answer with this status, whose first token, as far as that can be seen, came after `first_token`.
+    pub fn answered(&mut self, code: u16, first_token: Duration) {
         self.counted = true;
         self.shared.metrics.answered(&self.model.name, &self.model.metrics, code);
+        // Who asked for something impossible is not late, who found no engine is.
+        let is_lost = code >= 500 || code == 429;
+        let is_answered = (200..300).contains(&code);
+        let Some(objective) = self.model.queue.objective() else { return };
+        if is_lost || (is_answered && first_token > objective) {
+            self.shared.metrics.late(&self.model.name);
+        }
     }
 
     /// Notes an attempt that came to nothing.
@@ -100,7 +107,7 @@ impl Admitted {
 
     /// Counts a refusal on its way to the client.
     pub fn refused(&mut self, refusal: Refusal) -> Refusal {
-        self.answered(refusal.status.as_u16());
+        self.answered(refusal.status.as_u16(), self.started.elapsed());
         tracing::info!(
             model = &*self.model.name,
             request_id = ?self.request_id,
@@ -118,6 +125,9 @@ impl Drop for Admitted {
             // The client left: hyper drops the request's future, and with it the attempt on the engine.
             self.shared.metrics.answered(&self.model.name, &self.model.metrics, 499);
             self.model.metrics.disconnects.inc();
+            if self.model.queue.objective().is_some_and(|objective| self.started.elapsed() > objective) {
+                self.shared.metrics.late(&self.model.name);
+            }
         }
     }
 }

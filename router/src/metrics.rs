@@ -85,6 +85,7 @@ pub struct Metrics {
     received: Family<ModelLabel, Counter>,
     answered: Family<CodeLabel, Counter>,
     disconnects: Family<ModelLabel, Counter>,
+    late: Family<ModelLabel, Counter>,
     time_to_first_token: Histograms<PairLabel>,
     inter_token_latency: Histograms<PairLabel>,
     duration: Histograms<PairLabel>,
@@ -140,6 +141,7 @@ impl Metrics {
             received: Family::default(),
             answered: Family::default(),
             disconnects: Family::default(),
+            late: Family::default(),
             time_to_first_token: Family::new_with_constructor(Buckets(TTFT_SECONDS)),
             inter_token_latency: Family::new_with_constructor(Buckets(INTER_TOKEN_SECONDS)),
             duration: Family::new_with_constructor(Buckets(DURATION_SECONDS)),
@@ -176,6 +178,11 @@ impl Metrics {
             "router_requests",
             "Requests answered, by status; 499: the client left first",
             self.answered.clone(),
+        );
+        r.register(
+            "router_requests_late",
+            "Requests that missed the objective of time to first token, or found no engine; only of models with an objective",
+            self.late.clone(),
         );
         r.register(
             "router_client_disconnects",
@@ -275,6 +282,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a request of a model with an objective that missed it.
+    pub fn late(&self, name: &Arc<str>) {
+        self.late.get_or_create(&ModelLabel { model_name: name.clone() }).inc();
+    }
+
     /// Counts a request that was refused before its model was known.
     pub fn refused_unknown(&self, code: u16) {
         let name: Arc<str> = OTHER.into();
@@ -304,9 +316,12 @@ impl Metrics {
         match seconds {
             Some(seconds) => {
                 self.objective.get_or_create(&label).set(seconds);
+                // From the first look on 0 and not absent: who reads it tells "none late" from "not told".
+                drop(self.late.get_or_create(&label));
             }
             None => {
                 self.objective.remove(&label);
+                self.late.remove(&label);
             }
         }
     }

@@ -26,7 +26,9 @@ pub fn observe(worker: &Arc<Worker>, mut admitted: Admitted, answer: Answer) -> 
     if !head.headers.contains_key(REQUEST_ID) {
         head.headers.insert(REQUEST_ID, admitted.request_id.clone());
     }
-    admitted.answered(head.status.as_u16());
+    // The head of a stream comes with its first token; other answers hide it, and only their wait is known.
+    let first_token = if event_stream { admitted.started.elapsed() } else { admitted.waited };
+    admitted.answered(head.status.as_u16(), first_token);
     if head.status.is_server_error() {
         let engine = &lease.target.engine;
         worker.shared.metrics.upstream_error(&admitted.model.name, &engine.id, "http_5xx");

@@ -67,6 +67,11 @@ impl Queue {
         self.objective_ms.store(objective.map_or(0, |ttft| whole_ms(ttft).max(1)), Ordering::Relaxed);
     }
 
+    /// Time to first token that was promised.
+    pub fn objective(&self) -> Option<Duration> {
+        Some(self.objective_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
     /// An engine took this long from getting a request to its first token.
     pub fn first_token_after(&self, time: Duration) {
         // Two threads at once lose one of two samples, which a moving mean does not mind.

@@ -258,9 +258,9 @@ impl Plan<'_> {
             let reason = Reason::new(reasons::FORECAST, f64::from(planned.replicas), message);
             // The one that binds goes first.
             if planned.replicas == self.replicas && planned.replicas != floor {
-                self.because.insert(0, reason)
+                self.because.insert(0, reason);
             } else {
-                self.because.push(reason)
+                self.because.push(reason);
             }
         }
         if demand.waiting >= 1.0 {

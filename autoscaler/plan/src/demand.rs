@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
 use crate::decision::Demand;
-use crate::facts::{Facts, Observation, Phase, RouterFacts, RouterObservation};
+use crate::facts::{Facts, Observation, Phase, RouterFacts, RouterObservation, RouterSample};
 use crate::look::Look;
 
 /// The load is averaged over this share of the start-up time before the reactive floor acts on it: a start that takes
@@ -57,6 +57,9 @@ pub(crate) struct DemandState {
     expected_to_stay: f64,
     /// Requests that would be in service if none had to wait.
     offered: Option<f64>,
+    /// Late requests per second since the last look.
+    #[serde(skip)]
+    late_per_second: Option<f64>,
     /// Arrivals of the last looks: seconds, requests. Not stored: a restart counts anew.
     #[serde(skip)]
     lately: VecDeque<(f64, f64)>,
@@ -94,6 +97,7 @@ impl DemandState {
             }
             self.offered = Some(self.offered.map_or(work, |offered| offered.max(look.in_service)));
             self.counters.clear();
+            self.late_per_second = None;
             self.work = None;
             return;
         }
@@ -101,6 +105,8 @@ impl DemandState {
         self.waiting.add(look.waiting, elapsed_seconds, smooth);
         let received = self.increase(received_counters(facts));
         let finished = self.increase(finished_counters(facts));
+        let late = self.increase(late_counters(facts));
+        self.late_per_second = late.filter(|_| elapsed_seconds > 0.0).map(|late| late / elapsed_seconds);
         let change = self.work.replace(work).map(|before| work - before);
         if elapsed_seconds <= 0.0 {
             self.offered.get_or_insert(work);
@@ -181,8 +187,8 @@ impl DemandState {
 
     /// Forgets the counters of processes that are gone.
     pub(crate) fn retain(&mut self, facts: &Facts) {
-        let known = received_counters(facts).into_iter().chain(finished_counters(facts)).flatten();
-        let names: Vec<String> = known.map(|counter| counter.name).collect();
+        let known = [received_counters(facts), late_counters(facts), finished_counters(facts)];
+        let names: Vec<String> = known.into_iter().flatten().flatten().map(|counter| counter.name).collect();
         self.counters.retain(|name, _| names.contains(name));
     }
 
@@ -206,6 +212,7 @@ impl DemandState {
             replicas: self.offered.unwrap_or(0.0) / capacity.requests,
             floor_replicas: floor,
             arrivals_per_second: self.arrivals.0,
+            late_per_second: self.late_per_second,
             forecast_per_second: None,
             service_seconds,
         }
@@ -223,19 +230,25 @@ struct Counter {
 }
 
 fn received_counters(facts: &Facts) -> Option<Vec<Counter>> {
+    router_counters(facts, "router", |sample| Some(sample.received_total))
+}
+
+/// `None` unless every router that answers counts them.
+fn late_counters(facts: &Facts) -> Option<Vec<Counter>> {
+    router_counters(facts, "late", |sample| sample.late_total)
+}
+
+fn router_counters(facts: &Facts, kind: &str, value: impl Fn(&RouterSample) -> Option<f64>) -> Option<Vec<Counter>> {
     let RouterFacts::Replicas(replicas) = &facts.router else { return None };
-    let counters: Vec<_> = replicas
-        .iter()
-        .filter_map(|replica| match &replica.observation {
-            RouterObservation::Seen(sample) => Some(Counter {
-                name: format!("router/{}", replica.id),
-                value: sample.received_total,
-                share: sample.arrivals_share,
-            }),
-            RouterObservation::Unreachable { .. } => None,
-        })
-        .collect();
-    (!counters.is_empty()).then_some(counters)
+    let seen = replicas.iter().filter_map(|replica| match &replica.observation {
+        RouterObservation::Seen(sample) => Some((&replica.id, sample)),
+        RouterObservation::Unreachable { .. } => None,
+    });
+    let counters = seen.map(|(id, sample)| {
+        let name = format!("{kind}/{id}");
+        Some(Counter { name, value: value(sample)?, share: sample.arrivals_share })
+    });
+    counters.collect::<Option<Vec<_>>>().filter(|counters| !counters.is_empty())
 }
 
 /// `None` unless every Ready engine tells what it finished.

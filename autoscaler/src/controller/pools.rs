@@ -23,7 +23,9 @@ pub(super) struct Member<'a> {
 
 /// Whether the pool that an object names is there.
 pub(super) fn check(pools: &BTreeMap<String, PoolConfig>, member: Option<&PoolMember>) -> Result<(), InvalidSpec> {
-    let Some(PoolMember { pool, .. }) = member.filter(|member| !pools.contains_key(&member.pool)) else { return Ok(()) };
+    let Some(PoolMember { pool, .. }) = member.filter(|member| !pools.contains_key(&member.pool)) else {
+        return Ok(());
+    };
     let known: Vec<&str> = pools.keys().map(String::as_str).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let problem = format!("the controller's configuration has no pool `{pool}` ({known})");

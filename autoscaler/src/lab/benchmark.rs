@@ -1,11 +1,12 @@
 //! `autoscaler benchmark`: every trace of a folder, as tables for documentation.
 
 use std::path::PathBuf;
+use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
 use autoscaler_api::Percent;
 use autoscaler_lab::Progress;
-use autoscaler_lab::benchmark::{Benchmark, run as run_benchmark};
+use autoscaler_lab::benchmark::{Benchmark, Table, run as run_benchmark};
 use autoscaler_lab::experiment::Tuning;
 use autoscaler_lab::policies::{self, OURS};
 use autoscaler_lab::trace::Format;
@@ -14,11 +15,12 @@ use clap::Args;
 use super::args::{ExperimentArgs, mean_replicas};
 use super::output::{tell, write};
 
-/// Run the whole benchmark over a folder of traces and print its tables as markdown.
+/// Run the whole benchmark over a folder of traces and print its tables as markdown, the bars first.
 ///
 /// Every file and ServeGen folder in it whose format its first line tells is a trace. Each is played at level fluid with
-/// baselines tuned in hindsight and on the first half, at every attainment; then, at the first attainment, at level events
-/// by ours and the best of those.
+/// baselines tuned in hindsight and on the first half, at every attainment; then, at the first attainment, with both queues
+/// and at level events by ours and the best of those. llm-d's published ramp, and stress, sensitivity and ablations on one
+/// recurring trace complete it.
 #[derive(Debug, Clone, Args)]
 pub struct BenchmarkArgs {
     /// Folder with traces
@@ -34,8 +36,20 @@ pub struct BenchmarkArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "all")]
     pub policy: Vec<String>,
     /// Policies besides ours that are also played request by request: the cheapest so many on target
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     pub finalists: usize,
+    /// Which tables, with commas between: traces, ramp, stress, sensitivity, ablations
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "traces,ramp,stress,sensitivity,ablations"
+    )]
+    pub tables: Vec<String>,
+    /// Write all into this folder instead: tables.md, runs.jsonl (one run a line, the fields of `simulate --output json`),
+    /// and a page with plots for each trace
+    #[arg(long, value_name = "FOLDER", conflicts_with = "output_file")]
+    pub output_folder: Option<PathBuf>,
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
@@ -62,10 +76,20 @@ pub(super) fn run(args: &BenchmarkArgs) -> anyhow::Result<()> {
         attainments: args.attainments.iter().map(|percent| percent.as_share()).collect(),
         policies: policies::chosen(&args.policy, OURS)?,
         finalists: args.finalists,
+        tables: args.tables.iter().map(|name| Table::from_str(name)).collect::<Result<_, _>>()?,
+        makes_pages: args.output_folder.is_some(),
     };
     let lengths = args.experiment.trace.lengths()?;
     let progress = Progress::on_terminal();
-    let text = run_benchmark(&benchmark, &traces, &lengths, &progress, &mut |line| tell(line));
+    let report = run_benchmark(&benchmark, &traces, &lengths, &progress, &mut |line| tell(line));
     progress.finish();
-    write(&text?, args.output_file.as_deref())
+    let report = report?;
+    let Some(folder) = &args.output_folder else { return write(&report.markdown, args.output_file.as_deref()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    write(&report.markdown, Some(&folder.join("tables.md")))?;
+    write(&report.json_lines, Some(&folder.join("runs.jsonl")))?;
+    for (name, page) in &report.pages {
+        write(page, Some(&folder.join(format!("{name}.html"))))?;
+    }
+    Ok(())
 }

@@ -26,8 +26,8 @@ use super::programs::{NAMESPACE, Program};
 use super::state_dir::{StateDir, Stored, StoredProcess};
 use super::validate::Validated;
 use crate::decision_log::DecisionLog;
-use crate::past::Source;
 use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
+use crate::past::Source;
 use orders::free_port;
 use reads::Reading;
 

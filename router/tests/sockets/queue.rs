@@ -7,6 +7,7 @@ use crate::fake::{BUSY, Fake, Reply};
 use crate::harness::{PATIENCE, Router, error_of};
 
 const DEPTH: &str = "router_queue_depth{model_name=\"m\"}";
+const LATE: &str = "router_requests_late_total{model_name=\"m\"}";
 
 fn ask(router: &Router, number: usize) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
     let url = format!("{}/v1/completions", router.url);
@@ -29,6 +30,7 @@ async fn requests_for_a_model_without_engines_are_held_until_one_appears() {
     router.metric_becomes(DEPTH, 0.0).await;
     assert_eq!(router.metric("router_queue_wait_seconds_count{model_name=\"m\"}").await, Some(3.0));
     assert!(router.metric("router_queue_wait_seconds_sum{model_name=\"m\"}").await.unwrap() > 0.0);
+    assert_eq!(router.metric(LATE).await, Some(0.0), "within the objective of 1.5 s");
 }
 
 #[tokio::test]
@@ -52,6 +54,7 @@ async fn the_deadline_ends_the_wait_with_a_clear_503() {
     assert!(message.contains("`m` within 0.3 s: no engine of it is ready"), "{message}");
     router.metric_becomes(DEPTH, 0.0).await;
     assert_eq!(router.metric("router_requests_total{model_name=\"m\",code=\"503\"}").await, Some(1.0));
+    assert_eq!(router.metric(LATE).await, Some(1.0), "found no engine");
 }
 
 #[tokio::test]

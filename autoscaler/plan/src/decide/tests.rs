@@ -66,7 +66,14 @@ fn router(now: Timestamp, queue: f64, in_flight: &[(usize, f64)]) -> RouterFacts
         .iter()
         .map(|(id, count)| (format!("ns/engine-{id}"), RouterEngineView { in_flight: *count, ..Default::default() }))
         .collect();
-    let sample = RouterSample { at: now, queue_depth: queue, received_total: 100.0, late_total: None, arrivals_share: 1.0, engines };
+    let sample = RouterSample {
+        at: now,
+        queue_depth: queue,
+        received_total: 100.0,
+        late_total: None,
+        arrivals_share: 1.0,
+        engines,
+    };
     RouterFacts::Replicas(vec![RouterReplica {
         id: "ns/router-0".into(),
         observation: RouterObservation::Seen(sample),

@@ -17,6 +17,7 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         control_period_seconds: 0.25,
         capacity_prior: 8.0,
         engine_profile: None,
+        floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
         paused: false,
@@ -25,6 +26,7 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         at: now,
         queue_depth: queue,
         received_total: received,
+        late_total: None,
         arrivals_share: 1.0,
         engines: BTreeMap::new(),
     };
@@ -97,4 +99,25 @@ fn a_backlog_that_is_served_quickly_needs_little_room() {
         DemandState::default().at(&look, &capacity(), Times { service_seconds, ..times(0.25) }).floor_replicas
     };
     assert_eq!((floor(None), floor(Some(1.0)), floor(Some(60.0))), (10.0, 1.0, 10.0));
+}
+
+#[test]
+fn late_requests_are_known_only_where_every_router_counts_them() {
+    let late_after = |counts: [Option<f64>; 2]| {
+        let mut state = DemandState::default();
+        let mut demand = Demand::default();
+        for (seconds, late_total) in [0.0, 0.5].into_iter().zip(counts) {
+            let (mut facts, now) = facts(seconds, 100.0, 0.0);
+            let RouterFacts::Replicas(replicas) = &mut facts.router else { unreachable!() };
+            let RouterObservation::Seen(sample) = &mut replicas[0].observation else { unreachable!() };
+            sample.late_total = late_total;
+            let look = Look::at(&facts, now);
+            state.learn(&facts, &look, times(seconds));
+            demand = state.at(&look, &capacity(), times(0.5));
+        }
+        demand.late_per_second
+    };
+    assert_eq!(late_after([Some(3.0), Some(5.0)]), Some(4.0));
+    assert_eq!(late_after([Some(3.0), None]), None);
+    assert_eq!(late_after([None, Some(3.0)]), None, "what it counted before is not of this time");
 }

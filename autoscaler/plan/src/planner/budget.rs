@@ -17,17 +17,25 @@ const UNTRIED: f64 = 0.25;
 const MEMORY_SEASONS: f64 = 7.0;
 
 /// What was saved or overdrawn is to be spent or regained within the demand of so many seasons.
-const CARRY_SEASONS: f64 = 2.0;
+const CARRY_SEASONS: f64 = 1.0;
+
+/// The account of what was saved or overdrawn fades: what was missed while there was nothing to learn from need not be earned
+/// back for ever. It spans so many seasons over the share that may be missed, for the rarer misses are, the more seasons it
+/// takes to see a few of them: two seasons at 1 %, twenty at 0.1 %.
+const ACCOUNT_SEASONS_TIMES_ALLOWED: f64 = 0.02;
+const LEAST_ACCOUNT_SEASONS: f64 = 1.0;
+const MOST_ACCOUNT_SEASONS: f64 = 28.0;
 
 /// Aim a little below what is allowed: the future is not the record.
-const AIM: f64 = 0.9;
+const AIM: f64 = 0.95;
 
 /// The goal stays within these multiples of what is allowed.
 const LEAST_GOAL: f64 = 0.25;
 const MOST_GOAL: f64 = 1.5;
 
-/// Shadows are believed to be this many times too optimistic at most, and not at all while truth and shadow both miss less
-/// than this share of what a season allows.
+/// Shadows are believed to be too pessimistic or too optimistic by these factors at most, and not at all while truth and
+/// shadow both miss less than this share of what a season allows.
+const LEAST_OPTIMISM: f64 = 0.5;
 const MOST_OPTIMISM: f64 = 20.0;
 const DOUBT: f64 = 0.2;
 
@@ -123,6 +131,11 @@ impl Budget {
         if self.spent.steps < self.untried || self.spent.scored_demand <= 0.0 {
             return None;
         }
+        let account =
+            (ACCOUNT_SEASONS_TIMES_ALLOWED / allowed.max(1e-6)).clamp(LEAST_ACCOUNT_SEASONS, MOST_ACCOUNT_SEASONS);
+        let fade = (-1.0 / (CHOICES * account)).exp();
+        self.spent.demand *= fade;
+        self.spent.missed *= fade;
         let season = CHOICES * self.spent.lately.iter().sum::<f64>() / self.spent.lately.len() as f64;
         let saved = AIM * allowed * self.spent.demand - self.spent.missed;
         let carry = if season > 0.0 { saved / (CARRY_SEASONS * season) } else { 0.0 };
@@ -142,12 +155,12 @@ impl Budget {
         Some(chosen)
     }
 
-    /// How many times more was missed than the shadows thought, at least 1: a capacity that is believed too high, or chance
-    /// within a plan step, which shadows do not see.
+    /// How many times more was missed than the shadows thought: a reactive floor that helped, a capacity that is believed too
+    /// high, or chance within a plan step, none of which shadows see.
     fn optimism(&self, allowed_of_season: f64) -> f64 {
         // So little says nothing.
         let doubt = DOUBT * allowed_of_season;
         let ratio = (self.spent.missed_in_truth + doubt) / (self.spent.missed_in_shadow + doubt);
-        if ratio.is_finite() { ratio.clamp(1.0, MOST_OPTIMISM) } else { 1.0 }
+        if ratio.is_finite() { ratio.clamp(LEAST_OPTIMISM, MOST_OPTIMISM) } else { 1.0 }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 /// Prices of a replica that is missing for one step, in replicas for one step.
-pub(crate) const PRICES: [f64; 7] = [5.0, 8.0, 13.0, 20.0, 30.0, 50.0, 100.0];
+pub(crate) const PRICES: [f64; 9] = [2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 50.0, 100.0];
 
 /// How a shadow turns the layers of a price into replicas.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,40 +23,42 @@ const fn setting(price: usize, gain: f64, hold_minutes: f64) -> Setting {
 }
 
 /// The ladder, from lean to lavish.
-pub(crate) const LADDER: [Setting; 29] = [
+pub(crate) const LADDER: [Setting; 31] = [
     setting(0, 1.0, 2.0),
     setting(1, 1.0, 2.0),
     setting(2, 1.0, 2.0),
     setting(3, 1.0, 2.0),
     setting(4, 1.0, 2.0),
     setting(5, 1.0, 2.0),
-    setting(4, 1.1, 2.0),
-    setting(4, 1.2, 2.0),
-    setting(4, 1.2, 5.0),
-    setting(5, 1.2, 5.0),
-    setting(5, 1.35, 10.0),
-    setting(5, 1.5, 10.0),
-    setting(5, 1.75, 20.0),
-    setting(5, 2.0, 20.0),
-    setting(5, 2.5, 60.0),
-    setting(6, 2.5, 60.0),
-    setting(0, 1.0, 10.0),
-    setting(1, 1.0, 10.0),
+    setting(6, 1.0, 2.0),
+    setting(7, 1.0, 2.0),
+    setting(6, 1.1, 2.0),
+    setting(6, 1.2, 2.0),
+    setting(6, 1.2, 5.0),
+    setting(7, 1.2, 5.0),
+    setting(7, 1.35, 10.0),
+    setting(7, 1.5, 10.0),
+    setting(7, 1.75, 20.0),
+    setting(7, 2.0, 20.0),
+    setting(7, 2.5, 60.0),
+    setting(8, 2.5, 60.0),
     setting(2, 1.0, 10.0),
-    setting(1, 1.1, 10.0),
-    setting(2, 1.1, 10.0),
+    setting(3, 1.0, 10.0),
+    setting(4, 1.0, 10.0),
+    setting(3, 1.1, 10.0),
     setting(4, 1.1, 10.0),
-    setting(2, 1.2, 10.0),
-    setting(1, 1.1, 60.0),
-    setting(2, 1.2, 60.0),
-    setting(2, 1.35, 60.0),
-    setting(2, 1.5, 60.0),
-    setting(2, 1.75, 60.0),
-    setting(2, 2.0, 60.0),
+    setting(6, 1.1, 10.0),
+    setting(4, 1.2, 10.0),
+    setting(3, 1.1, 60.0),
+    setting(4, 1.2, 60.0),
+    setting(4, 1.35, 60.0),
+    setting(4, 1.5, 60.0),
+    setting(4, 1.75, 60.0),
+    setting(4, 2.0, 60.0),
 ];
 
 /// The rung to stand on until there is a record.
-pub(crate) const FIRST: usize = 10;
+pub(crate) const FIRST: usize = 12;
 
 /// Largest or smallest value of a sliding window, by a deque that only falls or only rises.
 #[derive(Debug, Clone, Default)]

@@ -37,7 +37,9 @@ impl Host {
     /// `urgent` comes before `patient`; an engine of either carries 4 requests at once.
     fn with_gpus(gpus: &str) -> Self {
         let model = |name: &str, priority: i32| {
-            format!("- {{name: {name}, command: 'e {{port}}', maxReplicas: 4, capacityPrior: 4, priority: {priority}}}\n")
+            format!(
+                "- {{name: {name}, command: 'e {{port}}', maxReplicas: 4, capacityPrior: 4, priority: {priority}}}\n"
+            )
         };
         let text = format!(
             "controlPeriod: 250ms\ngpus: {gpus}\nrouter: {{start: false, adminAddress: null}}\nmodels:\n{}{}",
@@ -47,7 +49,14 @@ impl Host {
         let config = validate(process::config::parse(&text).unwrap(), Path::new("/state")).unwrap();
         let brain = || Brain { wanted: 1, ..Brain::default() };
         let brains = [("urgent".to_owned(), brain()), ("patient".to_owned(), brain())].into();
-        Self { config, fleet: Fleet::default(), brains, ended: BTreeMap::new(), milliseconds: 0, bound_by: BTreeSet::new() }
+        Self {
+            config,
+            fleet: Fleet::default(),
+            brains,
+            ended: BTreeMap::new(),
+            milliseconds: 0,
+            bound_by: BTreeSet::new(),
+        }
     }
 
     /// Lives for so long with so many requests in each engine of the two models.
@@ -56,7 +65,8 @@ impl Host {
             self.milliseconds += 250;
             let now = Timestamp::from_millisecond(1_000_000_000 + self.milliseconds).unwrap();
             let readings = self.readings(now, urgent, patient);
-            let decide = |model: &Model| self.brains.get_mut(&model.name).unwrap().decide(model, &self.fleet, &readings, now);
+            let decide =
+                |model: &Model| self.brains.get_mut(&model.name).unwrap().decide(model, &self.fleet, &readings, now);
             let claims: Vec<Claim> = self.config.models.iter().filter_map(decide).collect();
             let grants = share_out(self.config.gpus.len(), &self.fleet, &claims);
             for (claim, grant) in claims.iter().zip(&grants) {
