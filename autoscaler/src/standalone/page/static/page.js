@@ -151,7 +151,8 @@
   let dayPlots = new Map();
 
   const days = (shown) => {
-    const last = (shown.days || []).slice(-DAYS_SHOWN);
+    // A day without a request yet would only push one out of sight.
+    const last = (shown.days || []).filter((day) => day.requests > 0).slice(-DAYS_SHOWN);
     $("days").hidden = !last.length;
     if (!last.length) return;
     const season = last[0].season_seconds;
