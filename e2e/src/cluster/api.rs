@@ -10,7 +10,7 @@ use testkit::{Program, eventually};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::History;
+use super::{EngineLives, History};
 
 /// Longest run of one kubectl or helm command; `helm --wait` has its own, shorter one.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(180);
@@ -136,6 +136,12 @@ impl Cluster {
     #[must_use]
     pub fn watch(&self, collection: &str, name: &str) -> History {
         History::record(self.client.clone(), format!("{}{collection}", self.address), name.to_owned())
+    }
+
+    /// Records from when to when each engine of a namespace lives, from now on.
+    #[must_use]
+    pub fn watch_engines(&self, namespace: &str) -> EngineLives {
+        EngineLives::record(self.client.clone(), format!("{}/api/v1/namespaces/{namespace}/pods", self.address))
     }
 
     /// Where a NodePort Service is reached from here.

@@ -1,11 +1,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use futures::StreamExt;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use super::watch::{self, Change};
 
 /// A state of an object, and when it was seen.
 #[derive(Debug, Clone)]
@@ -97,23 +98,10 @@ impl Drop for History {
 
 async fn follow(client: &reqwest::Client, collection: &str, name: &str, seen: &Mutex<Vec<Seen>>) -> Result<()> {
     let url = format!("{collection}?watch=1&fieldSelector=metadata.name%3D{name}");
-    let response = client.get(url).send().await?.error_for_status()?;
-    let mut body = response.bytes_stream();
-    let mut buffer = Vec::new();
-    while let Some(chunk) = body.next().await {
-        buffer.extend_from_slice(&chunk?);
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = buffer.drain(..=end).collect();
-            let mut event: Value = serde_json::from_slice(&line).context("an event of the watch")?;
-            match event["type"].as_str() {
-                Some("ADDED" | "MODIFIED") => {
-                    let object = event["object"].take();
-                    seen.lock().expect("no holder panics").push(Seen { at: Instant::now(), object });
-                }
-                Some("ERROR") => bail!("watch of {collection}: {}", event["object"]),
-                _ => {}
-            }
+    watch::follow(client, &url, |change, object| {
+        if change == Change::Present {
+            seen.lock().expect("no holder panics").push(Seen { at: Instant::now(), object });
         }
-    }
-    Ok(())
+    })
+    .await
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Cluster (kubectl, its proxy) ─▶ Release (helm install … uninstall) ─▶ History (every state an object went through)
+//!                              │                                     └▶ EngineLives (which engine lived from when to when)
 //!                              └▶ Monitoring (a Prometheus in the cluster: query, stop, start)
 //! ```
 //!
@@ -12,13 +13,16 @@
 mod api;
 mod clients;
 mod history;
+mod lives;
 mod monitoring;
 mod release;
 pub mod stack;
+mod watch;
 
 pub use api::{Cluster, conditions, replicas};
 pub use clients::{Answers, Clients};
 pub use history::{History, Seen};
+pub use lives::{EngineLives, Life, engine_seconds, present, starts};
 pub use monitoring::Monitoring;
 pub use release::Release;
 

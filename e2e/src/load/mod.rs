@@ -8,6 +8,7 @@
 //! Deliberately absent: prompts with a meaning (only their length is replayed) and retries (a failure is a failure).
 
 pub mod client;
+pub mod day;
 pub mod replay;
 pub mod report;
 pub mod run;
