@@ -38,6 +38,19 @@ class Programs(unittest.TestCase):
         router = next(p for p in render(with_model()).programs() if component(p) == "router")
         self.assertGreaterEqual(pod(router)["spec"]["terminationGracePeriodSeconds"], 310)
 
+    def test_the_decision_log_is_written_where_a_volume_is(self):
+        def autoscaler(values):
+            objects = render(values)
+            return objects, next(p for p in objects.programs() if component(p) == "autoscaler")
+        objects, workload = autoscaler({**with_model(), "autoscaler": {"decisionLog": {"enabled": True}}})
+        folder = objects.config("autoscaler")["decisionLog"]["folder"]
+        mounts = {mount["mountPath"]: mount["name"] for mount in container(workload)["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in pod(workload)["spec"]["volumes"]}
+        self.assertEqual(volumes[mounts[folder]]["emptyDir"], {"sizeLimit": "1Gi"})
+        objects, workload = autoscaler(with_model())
+        self.assertNotIn("decisionLog", objects.config("autoscaler"))
+        self.assertNotIn("decisions", [volume["name"] for volume in pod(workload)["spec"]["volumes"]])
+
     def test_probes_ask_the_admin_port(self):
         for program in render(with_model()).programs():
             for probe in ("startupProbe", "livenessProbe"):

@@ -116,6 +116,15 @@ leaseName: {{ include "autoscaler.fullname" . }}
 pools:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.autoscaler.decisionLog }}
+{{- if .enabled }}
+decisionLog:
+  folder: {{ include "autoscaler.decisionfolder" . }}
+  {{- with .maxMegabytes }}
+  maxMegabytes: {{ int . }}
+  {{- end }}
+{{- end }}
+{{- end }}
 {{- $history := .Values.autoscaler.history | default dict }}
 {{- if and .Values.prometheus.url (dig "enabled" true $history) }}
 # What arrived before is read from here at start.
@@ -137,5 +146,7 @@ prometheus:
 {{- range .Values.adapter.rules }}{{- $names = append $names .name }}{{- end -}}
 {{ uniq $names | toJson }}
 {{- end -}}
+
+{{- define "autoscaler.decisionfolder" -}}/var/lib/vllm-prod-stack/decisions{{- end -}}
 
 {{- define "autoscaler.restart" -}}{{ include "autoscaler.config" . }}{{- end -}}
