@@ -130,6 +130,7 @@ fn numbers(decision: &Decision) -> impl Iterator<Item = (&'static str, f64)> {
         ("the demand now in replicas", demand.floor_replicas),
         ("the capacity of a replica", decision.capacity.requests),
         ("the start-up time", decision.startup.p95_seconds),
+        ("the wake time", decision.standby.map_or(0.0, |tier| tier.wake.p95_seconds)),
     ];
     let plan = decision.plan.iter().flat_map(|plan| plan.forecast.quantiles).map(|value| ("the forecast", value));
     always.into_iter().chain(plan)

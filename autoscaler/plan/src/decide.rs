@@ -1,5 +1,7 @@
 //! The decision: learn, look ahead, divide by capacity, then hold, stabilise and clamp.
 
+mod learn;
+
 use jiff::Timestamp;
 
 use crate::capacity::{Capacity, CapacityPrior};
@@ -8,20 +10,13 @@ use crate::decision::{Credit, Decision, Demand, ForecastCoverage, Reason, reason
 use crate::demand::Times;
 use crate::facts::{Facts, Phase, RouterFacts, Settings};
 use crate::look::Look;
-use crate::planner::{Planned, missed};
+use crate::planner::{Planned, Starts, missed};
 use crate::schedule;
 use crate::score::Period;
+use crate::standby::{Standby, StandbyTier};
 use crate::startup::{Startup, seconds_between};
 use crate::state::State;
-
-/// Capacity and start-up time learned long ago fade over this many start-up times, or this many control periods.
-const MEMORY_STARTUPS: f64 = 20.0;
-const MEMORY_PERIODS: f64 = 600.0;
-
-/// An engine is warm after this share of a start-up time: its caches and compiled graphs are cold before, and its
-/// latencies say nothing of its capacity.
-const WARM_SHARE: f64 = 0.25;
-const WARM_MOST_SECONDS: f64 = 60.0;
+use learn::{learn, wake};
 
 /// A freshly Ready engine may still lack its first scrape for this many control periods.
 const UNSCRAPED_PERIODS: f64 = 5.0;
@@ -36,23 +31,31 @@ const ROUNDING: f64 = 0.02;
 ///
 /// `state` is what the previous call left; a fresh one never scales down before one stabilisation window has passed.
 pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
+    decide_with_standby(facts, None, state, now)
+}
+
+/// [`decide`] for a target whose engines may sleep: what is asleep can be had by a wake, and what is released may sleep.
+pub fn decide_with_standby(facts: &Facts, standby: Option<Standby>, state: &mut State, now: Timestamp) -> Decision {
     let facts = &settle_newcomers(facts, now);
     let settings = &facts.settings;
     let look = Look::at(facts, now);
     let (startup, elapsed_seconds) = learn(facts, &look, state, now);
+    let tier = standby.map(|standby| StandbyTier::new(standby, wake(settings, state), facts));
     let prior = CapacityPrior { requests: settings.capacity_prior, profile: settings.engine_profile.as_ref() };
     let present = look.in_service / f64::from(look.observed.ready.max(1));
     let capacity = state.capacity.at(&settings.objective, &prior, present);
     let times = Times {
         elapsed_seconds,
         startup_seconds: startup.p95_seconds,
+        next_seconds: tier.map_or(startup.p95_seconds, |tier| tier.next_seconds(&startup)),
         service_seconds: capacity.service_seconds,
         present_service_seconds: capacity.present_service_seconds,
     };
     state.demand.learn(facts, &look, times);
     state.demand.retain(facts);
     let mut demand = state.demand.at(&look, &capacity, times);
-    let planned = state.plan.advance(settings, &demand, &look, &capacity, &startup, now);
+    let starts = Starts { startup: &startup, standby: tier.as_ref() };
+    let planned = state.plan.advance(settings, &demand, &look, &capacity, starts, now);
     demand.forecast_per_second = planned.as_ref().and_then(|planned| arrivals_at(planned, &demand, &capacity));
     let score = state.score.advance(settings, &startup, period(facts, &look, &demand, &capacity), now);
     let forecast_coverage = state.forecast_coverage().map(|(judged, covered)| ForecastCoverage { judged, covered });
@@ -61,6 +64,7 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
 
     let mut plan = Plan { facts, look: &look, replicas: wanted, because: Vec::new() };
     plan.explain_demand(floor, planned.as_ref(), &demand, &capacity, &startup);
+    plan.because.extend(tier.and_then(|tier| tier.reason(&startup)));
     plan.keep_schedule(&startup, now);
     plan.keep_one_without_router();
     plan.clamp();
@@ -80,7 +84,8 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
         plan: planned,
         capacity,
         startup,
-        credit: credit(facts, &look, &startup, now),
+        standby: tier,
+        credit: credit(facts, &look, starts, now),
         allowed_missed_share: 1.0 - settings.objective.attainment,
         forecast_coverage,
         score,
@@ -100,11 +105,14 @@ fn period(facts: &Facts, look: &Look, demand: &Demand, capacity: &Capacity) -> P
 }
 
 /// Replicas that are on their way.
-fn credit(facts: &Facts, look: &Look, startup: &Startup, now: Timestamp) -> Option<Credit> {
+fn credit(facts: &Facts, look: &Look, starts: Starts<'_>, now: Timestamp) -> Option<Credit> {
     let starting = look.observed.starting;
     let missing = facts.replicas.saturating_sub(look.observed.ready + starting);
     let left = facts.engines.iter().filter_map(|engine| match engine.phase {
-        Phase::Starting { since } => Some((startup.p95_seconds - seconds_between(since, now)).max(0.0)),
+        Phase::Starting { since } => {
+            let wake = starts.standby.filter(|_| engine.milestones.woken.is_some()).map(|tier| &tier.wake);
+            Some((wake.unwrap_or(starts.startup).p95_seconds - seconds_between(since, now)).max(0.0))
+        }
         Phase::Ready { .. } | Phase::Draining => None,
     });
     let (first, last) = left.fold((f64::INFINITY, 0.0_f64), |(first, last), left| (first.min(left), last.max(left)));
@@ -125,34 +133,6 @@ fn settle_newcomers(facts: &Facts, now: Timestamp) -> Facts {
         }
     }
     facts
-}
-
-/// Takes what was seen into the memory.
-fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestamp) -> (Startup, f64) {
-    let settings = &facts.settings;
-    remember_order(facts.replicas, state);
-    let elapsed = state.decided_at.map_or(0.0, |at| seconds_between(at, now).max(0.0));
-    state.decided_at = Some(now);
-    state.startup.learn(&facts.engines, now);
-    let believed = settings.startup_seconds.or_else(|| state.startup.believed_seconds(settings.rhythm.tempo()));
-    let startup = state.startup.quantiles(believed);
-
-    let memory = (MEMORY_STARTUPS * startup.p95_seconds).max(MEMORY_PERIODS * settings.control_period_seconds);
-    state.capacity.fade(elapsed, memory);
-    let warm_after = (WARM_SHARE * startup.p50_seconds)
-        .clamp(2.0 * settings.control_period_seconds, WARM_MOST_SECONDS.max(2.0 * settings.control_period_seconds));
-    for (id, load) in &look.loads {
-        let is_warm = facts.engines.iter().any(|engine| {
-            engine.id == *id
-                && matches!(engine.phase, Phase::Ready { since, .. } if seconds_between(since, now) >= warm_after)
-        });
-        if is_warm {
-            let intervals = state.intervals.entry(id.clone()).or_default();
-            state.capacity.learn(intervals, load, &settings.objective);
-        }
-    }
-    state.intervals.retain(|id, _| look.loads.iter().any(|(seen, _)| seen == id));
-    (startup, elapsed)
 }
 
 /// Replicas for what is in service and waits now, whatever the forecast says.
@@ -177,18 +157,6 @@ fn wanted(floor: u32, planned: Option<&Planned>, demand: &Demand) -> u32 {
 fn arrivals_at(planned: &Planned, demand: &Demand, capacity: &Capacity) -> Option<f64> {
     let [median, ..] = planned.forecast.quantiles;
     demand.service_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| median * capacity.requests / seconds)
-}
-
-/// What became of the last decision is seen now: a limit beyond it, or somebody else, may have made another number of it.
-fn remember_order(replicas: u32, state: &mut State) {
-    if let (Some(before), Some(at)) = (state.told, state.decided_at) {
-        if replicas > before {
-            state.startup.ordered(replicas - before, at);
-        } else if replicas < before {
-            state.startup.withdrawn(before - replicas, at);
-        }
-    }
-    state.told = Some(replicas);
 }
 
 /// Nothing moves on a plan that contradicts itself.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::capacity::Capacity;
 use crate::planner::Planned;
 use crate::score::Score;
+use crate::standby::StandbyTier;
 use crate::startup::Startup;
 
 /// The outcome of one decision.
@@ -25,6 +26,9 @@ pub struct Decision {
     pub capacity: Capacity,
     /// How long a replica takes from order to Ready.
     pub startup: Startup,
+    /// Engines that sleep, and how long waking one takes; `None` where none ever does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<StandbyTier>,
     /// Replicas on their way; `None` without any.
     #[serde(default)]
     pub credit: Option<Credit>,
@@ -114,6 +118,8 @@ pub mod reasons {
     pub const BACKLOG: &str = "Backlog";
     /// Replicas were ordered and start.
     pub const STARTING: &str = "Starting";
+    /// Engines are asleep: the next ones are woken instead of started.
+    pub const STANDBY: &str = "Standby";
     /// Fewer are wanted, and the engines that start would be the first to go: they are waited for.
     pub const AWAITING_STARTS: &str = "AwaitingStarts";
     /// More was wanted within the stabilisation window.
@@ -151,13 +157,14 @@ pub mod reasons {
     pub const LIMITS: [&str; 4] = [LIMITED_BY_MAX, LIMITED_BY_MIN, LIMITED_BY_POOL, YIELDED_TO_POOL];
 
     /// Every reason, for documentation and for metric labels that are there from the start.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         DEMAND,
         NO_TRAFFIC,
         FORECAST,
         SCHEDULE,
         BACKLOG,
         STARTING,
+        STANDBY,
         AWAITING_STARTS,
         STABILIZING,
         ENGINES_UNOBSERVED,

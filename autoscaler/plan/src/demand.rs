@@ -73,6 +73,8 @@ pub(crate) struct DemandState {
 pub(crate) struct Times {
     pub(crate) elapsed_seconds: f64,
     pub(crate) startup_seconds: f64,
+    /// Until the next replica serves: by a wake where one sleeps, else by a start.
+    pub(crate) next_seconds: f64,
     /// Unqueued, at capacity; `None` until the engine model knows it.
     pub(crate) service_seconds: Option<f64>,
     /// The same at the present load.
@@ -82,9 +84,9 @@ pub(crate) struct Times {
 impl DemandState {
     /// Takes one look into the averages. Without a complete look the averages stay: half a fleet is not half the load.
     pub(crate) fn learn(&mut self, facts: &Facts, look: &Look, times: Times) {
-        let Times { elapsed_seconds, startup_seconds, .. } = times;
+        let Times { elapsed_seconds, startup_seconds, next_seconds, .. } = times;
         let period = facts.settings.control_period_seconds;
-        let smooth = (SMOOTH_SHARE * startup_seconds).clamp(period, SMOOTH_MOST_SECONDS.max(period));
+        let smooth = (SMOOTH_SHARE * next_seconds).clamp(period, SMOOTH_MOST_SECONDS.max(period));
         let complete = look.observed.unobserved == 0 && look.observed.routers_silent == 0;
         let work = look.in_service + look.waiting;
         if !complete {
@@ -200,7 +202,7 @@ impl DemandState {
         // Room for what waits. Ordered engines come after a start-up time and then have as long to drain it: a request that
         // is served in a tenth of that needs a tenth of a slot. Without this credit a queue orders ever more while its
         // engines start.
-        let drain_seconds = DRAIN_SHARE * times.startup_seconds;
+        let drain_seconds = DRAIN_SHARE * times.next_seconds;
         let share = service_seconds.map_or(1.0, |seconds| (seconds / drain_seconds).min(1.0));
         let mut floor = (in_service + waiting * share) / capacity.requests;
         if floor * capacity.requests < NOTHING && look.in_service + look.waiting <= 0.0 {

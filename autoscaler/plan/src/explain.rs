@@ -7,25 +7,29 @@ use serde::Serialize;
 use crate::decision::{Credit, Decision, ForecastCoverage};
 use crate::planner::Planned;
 use crate::score::Score;
+use crate::standby::{Standby, StandbyTier};
 
 /// One term of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Term {
-    /// `binding`, `forecast`, `startup`, `capacity`, `credit`, `price`, `budget` or `score`.
+    /// `binding`, `forecast`, `startup`, `standby`, `capacity`, `credit`, `price`, `budget` or `score`.
     pub term: &'static str,
     /// A sentence or two.
     pub words: String,
 }
 
 impl Decision {
-    /// What the decision rests on, the binding term first. At most eight sentences, each a line or three.
+    /// What the decision rests on, the binding term first. At most nine sentences, each a line or three.
     #[must_use]
     pub fn terms(&self) -> Vec<Term> {
-        let mut terms = Vec::with_capacity(8);
+        let mut terms = Vec::with_capacity(9);
         let mut add = |term, words| terms.push(Term { term, words });
         add("binding", self.binding_words());
         add("forecast", self.plan.as_ref().map_or_else(no_plan_words, |plan| self.forecast_words(plan)));
         add("startup", self.startup_words());
+        if let Some(tier) = &self.standby {
+            add("standby", standby_words(tier));
+        }
         add("capacity", self.capacity_words());
         if let Some(credit) = &self.credit {
             add("credit", credit_words(credit));
@@ -64,8 +68,7 @@ impl Decision {
         let startup = &self.startup;
         let source = match startup.samples {
             0 => "not learned yet, or set by hand".to_owned(),
-            1 => "learned from 1 start".to_owned(),
-            samples => format!("learned from {samples} starts"),
+            samples => learned_from(samples, "start"),
         };
         let mut words = format!(
             "A start takes {} in the median and {} at 95 %, which is how far the plan looks ahead ({source}).",
@@ -115,6 +118,28 @@ impl Decision {
 
 fn no_plan_words() -> String {
     "None yet: before a 24th of a season was seen the load of this moment decides alone.".to_owned()
+}
+
+fn learned_from(samples: u32, what: &str) -> String {
+    let plural = if samples == 1 { "" } else { "s" };
+    format!("learned from {samples} {what}{plural}")
+}
+
+fn standby_words(tier: &StandbyTier) -> String {
+    let StandbyTier { standby: Standby { asleep, most, price }, waking, wake } = tier;
+    let sleeping = match asleep {
+        0 => format!("No engine is asleep, up to {most} may be"),
+        1 => format!("1 engine of at most {most} is asleep"),
+        _ => format!("{asleep} engines of at most {most} are asleep"),
+    };
+    let waking = if *waking > 0 { format!(", {waking} being woken") } else { String::new() };
+    let source = if wake.samples == 0 { "not learned yet".to_owned() } else { learned_from(wake.samples, "wake") };
+    format!(
+        "{sleeping}{waking}, at {} of the price of a Ready one. A wake takes {} in the median and {} at 95 % ({source}).",
+        percent(*price),
+        span(wake.p50_seconds),
+        span(wake.p95_seconds)
+    )
 }
 
 fn coverage_words(coverage: &ForecastCoverage) -> String {

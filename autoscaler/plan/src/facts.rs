@@ -138,6 +138,9 @@ pub struct Milestones {
     /// Its containers first started: the image was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers_started: Option<Timestamp>,
+    /// It was woken then, and not started: what it took to be Ready is a wake, not a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub woken: Option<Timestamp>,
 }
 
 /// An engine's place in its life.

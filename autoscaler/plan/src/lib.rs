@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Facts ─▶ startup   learn: decision → Ready, its upper quantile is the horizon
+//!       ─▶ standby   engines that sleep: a wake instead of a start, at a price
 //!       ─▶ capacity  learn: requests at once that a replica carries within the objective
 //!       ─▶ demand    what arrives, times how long it stays: replicas needed if nobody had to wait
 //!       ─▶ planner   each plan step: forecast over the start-up time, what to order and release at which price
@@ -31,6 +32,7 @@ mod planner;
 mod pool;
 mod schedule;
 mod score;
+mod standby;
 mod startup;
 mod state;
 mod tiers;
@@ -39,7 +41,7 @@ mod variants;
 pub use autoscaler_forecast::{Rhythm, RhythmError};
 pub use capacity::{Capacity, CapacitySource};
 pub use check::{Contradiction, check_decision, check_division};
-pub use decide::decide;
+pub use decide::{decide, decide_with_standby};
 pub use decision::{Credit, Decision, Demand, ForecastCoverage, Observed, Reason, reasons};
 pub use explain::Term;
 pub use facts::{
@@ -52,7 +54,8 @@ pub use planner::{Planned, Planner, Rehearsed};
 pub use pool::{Claim, Grant, LayerUse, Pool, PoolTerms, divide};
 pub use schedule::ScheduledFloor;
 pub use score::Score;
-pub use startup::{STARTUP_PRIOR_SECONDS, Startup};
+pub use standby::{Standby, StandbyTier};
+pub use startup::{STARTUP_PRIOR_SECONDS, Startup, WAKE_PRIOR_SECONDS};
 pub use state::{State, StateError};
 pub use tiers::{Tier, TierError, Tiers, Work, plan_tiers};
 pub use variants::{Cover, Need, Variant, cover};

@@ -11,6 +11,10 @@ use crate::facts::{EngineFacts, Milestones, Phase};
 /// Start-up time believed before the first engine was seen to start: cached weights and compile cache, one GPU.
 pub const STARTUP_PRIOR_SECONDS: f64 = 120.0;
 
+/// Time to wake a sleeping engine believed before the first was seen to wake. vLLM's sleep mode, level 1, wakes models of 0.6B
+/// to 235B parameters in 0.1 to 6 s (vLLM blog, "Sleep Mode", 2025-10-26).
+pub const WAKE_PRIOR_SECONDS: f64 = 5.0;
+
 /// Starts remembered: enough for a 95 % quantile that is not the maximum, small enough for the status of an object.
 const REMEMBERED_STARTS: usize = 32;
 
@@ -88,6 +92,11 @@ struct Order {
 }
 
 impl StartupState {
+    /// Whether nothing was ever seen or ordered.
+    pub(crate) fn is_new(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Remembers that `replicas` more were ordered.
     pub(crate) fn ordered(&mut self, replicas: u32, now: Timestamp) {
         push(&mut self.orders, Order { at: now, replicas });
@@ -99,9 +108,12 @@ impl StartupState {
         push(&mut self.released, Order { at: now, replicas });
     }
 
-    /// Learns from the engines that exist now.
-    pub(crate) fn learn(&mut self, engines: &[EngineFacts], now: Timestamp) {
-        self.learn_ready(engines);
+    /// Learns from the engines that exist now, and returns when those it learned from were created.
+    pub(crate) fn learn<'a, E>(&mut self, engines: E, now: Timestamp) -> Vec<Timestamp>
+    where
+        E: IntoIterator<Item = &'a EngineFacts> + Clone,
+    {
+        let learned = self.learn_ready(engines.clone());
         let patience = OVERDUE_QUANTILES * self.quantiles(None).p95_seconds;
         self.released.retain(|order| seconds_between(order.at, now) <= patience);
         self.count_failures(engines);
@@ -109,12 +121,13 @@ impl StartupState {
         let lost = self.orders.iter().filter(|order| overdue(order)).map(|order| order.replicas);
         self.stock_outs = self.stock_outs.saturating_add(lost.sum());
         self.orders.retain(|order| !overdue(order));
+        learned
     }
 
-    /// Learns from engines that became Ready since the last time.
-    fn learn_ready(&mut self, engines: &[EngineFacts]) {
+    /// Learns from engines that became Ready since the last time, and returns when they were created.
+    fn learn_ready<'a>(&mut self, engines: impl IntoIterator<Item = &'a EngineFacts>) -> Vec<Timestamp> {
         let mut fresh: Vec<(Timestamp, Timestamp, Milestones)> = engines
-            .iter()
+            .into_iter()
             .filter_map(|engine| match engine.phase {
                 Phase::Ready { created, since } if self.learned_until.is_none_or(|until| since > until) => {
                     Some((since, created, engine.milestones))
@@ -123,23 +136,25 @@ impl StartupState {
             })
             .collect();
         fresh.sort_unstable_by_key(|(ready, created, _)| (*ready, *created));
-        for (ready, created, Milestones { scheduled, containers_started }) in fresh {
+        for (ready, created, Milestones { scheduled, containers_started, .. }) in &fresh {
+            let (ready, created) = (*ready, *created);
             let from = self.take_order(created).unwrap_or(created);
             remember(&mut self.seconds, seconds_between(from, ready));
-            if let Some(scheduled) = scheduled {
+            if let Some(scheduled) = *scheduled {
                 // Clocks of the cluster and of this program differ by a little: a machine that was there took no time.
                 remember(&mut self.machine_seconds, seconds_between(from, scheduled).max(LEAST_SECONDS));
-                if let Some(started) = containers_started {
+                if let Some(started) = *containers_started {
                     remember(&mut self.image_seconds, seconds_between(scheduled, started).max(LEAST_SECONDS));
                 }
             }
             self.learned_until = Some(ready);
         }
+        fresh.into_iter().map(|(_, created, _)| created).collect()
     }
 
     /// Counts engines that were starting and are gone, or end, without having been Ready; those released do not count.
-    fn count_failures(&mut self, engines: &[EngineFacts]) {
-        let phase = |id: &str| engines.iter().find(|engine| engine.id == id).map(|engine| engine.phase);
+    fn count_failures<'a>(&mut self, engines: impl IntoIterator<Item = &'a EngineFacts> + Clone) {
+        let phase = |id: &str| engines.clone().into_iter().find(|engine| engine.id == id).map(|engine| engine.phase);
         let gone = self.starting.keys().filter(|id| matches!(phase(id), None | Some(Phase::Draining))).count();
         for _ in 0..gone {
             match self.released.front_mut() {
@@ -151,7 +166,7 @@ impl StartupState {
             }
         }
         self.starting = engines
-            .iter()
+            .into_iter()
             .filter_map(|engine| match engine.phase {
                 Phase::Starting { since } => Some((engine.id.clone(), since)),
                 Phase::Ready { .. } | Phase::Draining => None,
@@ -159,8 +174,8 @@ impl StartupState {
             .collect();
     }
 
-    /// The order that an engine created then answers to: the last one before it.
-    fn take_order(&mut self, created: Timestamp) -> Option<Timestamp> {
+    /// The order that an engine created then answers to: the last one before it. One that was woken answers it too.
+    pub(crate) fn take_order(&mut self, created: Timestamp) -> Option<Timestamp> {
         let index = self.orders.iter().rposition(|order| order.at <= created)?;
         let order = self.orders.get_mut(index)?;
         let at = order.at;
@@ -172,8 +187,8 @@ impl StartupState {
     }
 
     /// What to believe before a start was seen, at that tempo; `None` afterwards.
-    pub(crate) fn believed_seconds(&self, tempo: f64) -> Option<f64> {
-        self.seconds.is_empty().then_some(STARTUP_PRIOR_SECONDS * tempo)
+    pub(crate) fn believed_seconds(&self, prior_seconds: f64, tempo: f64) -> Option<f64> {
+        self.seconds.is_empty().then_some(prior_seconds * tempo)
     }
 
     /// The learned quantiles, or the operator's number, or the prior.
@@ -284,8 +299,11 @@ mod tests {
     fn the_wait_for_a_machine_and_the_image_are_told_apart() {
         let mut state = StartupState::default();
         state.ordered(2, at(0));
-        let milestones =
-            |scheduled, started| Milestones { scheduled: Some(at(scheduled)), containers_started: Some(at(started)) };
+        let milestones = |scheduled, started| Milestones {
+            scheduled: Some(at(scheduled)),
+            containers_started: Some(at(started)),
+            woken: None,
+        };
         let cold = EngineFacts { milestones: milestones(150, 200), ..ready("a", 1, 300) };
         let warm = EngineFacts { milestones: milestones(1, 3), ..ready("b", 1, 100) };
         state.learn(&[cold, warm], at(300));
@@ -324,10 +342,11 @@ mod tests {
     fn the_prior_holds_until_an_engine_started_and_an_override_always() {
         let mut state = StartupState::default();
         assert_eq!(state.quantiles(None).p95_seconds, STARTUP_PRIOR_SECONDS);
-        assert_eq!(state.believed_seconds(1.0 / 80.0), Some(1.5), "a replay starts its engines as much faster");
+        let believed = |state: &StartupState, tempo| state.believed_seconds(STARTUP_PRIOR_SECONDS, tempo);
+        assert_eq!(believed(&state, 1.0 / 80.0), Some(1.5), "a replay starts its engines as much faster");
         state.learn(&[ready("a", 0, 60)], at(60));
         assert_eq!(state.quantiles(Some(0.5)).p95_seconds, 0.5);
-        assert_eq!(state.believed_seconds(1.0), None);
+        assert_eq!(believed(&state, 1.0), None);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct State {
     pub(crate) told: Option<u32>,
     pub(crate) capacity: CapacityState,
     pub(crate) startup: StartupState,
+    /// Wakes of sleeping engines, learned as starts are.
+    #[serde(default, skip_serializing_if = "StartupState::is_new")]
+    pub(crate) wakes: StartupState,
     pub(crate) demand: DemandState,
     pub(crate) plan: PlanState,
     pub(crate) recommendations: Recommendations,
@@ -60,6 +63,7 @@ impl Default for State {
             told: None,
             capacity: CapacityState::default(),
             startup: StartupState::default(),
+            wakes: StartupState::default(),
             demand: DemandState::default(),
             plan: PlanState::default(),
             recommendations: Recommendations::default(),

@@ -73,7 +73,11 @@ pub fn facts(view: &TargetView<'_>, readings: &Readings, freshness: &Freshness, 
         .map(|engine| EngineFacts {
             id: engine.id.clone(),
             phase: phase(engine, now),
-            milestones: Milestones { scheduled: engine.scheduled_at, containers_started: engine.containers_started_at },
+            milestones: Milestones {
+                scheduled: engine.scheduled_at,
+                containers_started: engine.containers_started_at,
+                woken: None,
+            },
             observation: observation(&readings.engine(&engine.id), freshness, now),
         })
         .collect();

@@ -49,7 +49,13 @@ fn capacity() -> Capacity {
 }
 
 fn times(elapsed_seconds: f64) -> Times {
-    Times { elapsed_seconds, startup_seconds: 20.0, service_seconds: Some(2.0), present_service_seconds: None }
+    Times {
+        elapsed_seconds,
+        startup_seconds: 20.0,
+        next_seconds: 20.0,
+        service_seconds: Some(2.0),
+        present_service_seconds: None,
+    }
 }
 
 /// Arrivals at `rate(t)` a second for `seconds`, looked at each quarter of a second.

@@ -45,6 +45,7 @@ fn morning() -> Decision {
             image_p95_seconds: Some(31.0),
             stock_outs: 2,
         },
+        standby: None,
         credit: Some(Credit { starting: 1, missing: 1, first_ready_seconds: 110.0, last_ready_seconds: 110.0 }),
         allowed_missed_share: 0.01,
         forecast_coverage: Some(ForecastCoverage { judged: 20_000, covered: [10_060, 16_010, 19_020, 19_790] }),
@@ -108,6 +109,26 @@ fn a_hold_tells_what_was_wanted_before_it() {
         ..morning()
     };
     insta::assert_snapshot!(text(&decision));
+}
+
+#[test]
+fn engines_that_sleep_are_told_with_their_price_and_wake_time() {
+    let wake = Startup { p50_seconds: 1.9, p95_seconds: 3.2, samples: 4, failures: 0, ..morning().startup };
+    let told = |asleep, waking, wake| {
+        let standby = Standby { asleep, most: 3, price: 0.1 };
+        let tier = StandbyTier { standby, waking, wake };
+        let decision = Decision { standby: Some(tier), ..morning() };
+        let mut terms = decision.terms().into_iter().filter(|term| term.term == "standby");
+        terms.next().expect("a term of its own").words
+    };
+    let learned = "A wake takes 1.9 s in the median and 3.2 s at 95 % (learned from 4 wakes).";
+    assert_eq!(
+        told(2, 0, wake),
+        format!("2 engines of at most 3 are asleep, at 10.00 % of the price of a Ready one. {learned}")
+    );
+    let words = told(0, 1, Startup { samples: 0, ..wake });
+    assert!(words.starts_with("No engine is asleep, up to 3 may be, 1 being woken, at 10.00 %"), "{words}");
+    assert!(words.ends_with("(not learned yet)."), "{words}");
 }
 
 #[test]

@@ -2,11 +2,34 @@
 
 use autoscaler_forecast::Usage;
 
-/// The layers that a plan at one price has on: the k-th entry is the age, in plan steps since its order, of the k-th replica.
+/// The layers that a plan at one price has on.
 #[derive(Debug, Clone)]
 pub(crate) struct Layers {
     price: f64,
-    ages: Vec<u32>,
+    on: Vec<On>,
+}
+
+/// A layer that is on.
+#[derive(Debug, Clone, Copy)]
+struct On {
+    /// Plan steps since its order.
+    age: u32,
+    /// It was ordered by waking an engine.
+    is_woken: bool,
+}
+
+/// Engines that sleep, as the layers see them: a layer up to `reach` is had by a wake, and one that is released sleeps while
+/// there is room.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sleepers {
+    /// Engines that are Ready, being woken or asleep.
+    pub(crate) reach: usize,
+    /// Most that sleep at once.
+    pub(crate) most: usize,
+    /// What a sleeping one costs, in Ready ones: from 0 to below 1.
+    pub(crate) price: f64,
+    /// Plan steps of a wake, at most those of a start.
+    pub(crate) wake_steps: usize,
 }
 
 /// Memory for one solution, kept between them.
@@ -18,38 +41,79 @@ pub(crate) struct Tables {
     on: Vec<f64>,
 }
 
+/// What a plan step is made under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Horizon<'a> {
+    /// Expected use of each layer.
+    pub(crate) usage: &'a Usage,
+    /// Plan steps of a start.
+    pub(crate) startup_steps: usize,
+    /// Engines that sleep, if any ever do.
+    pub(crate) sleepers: Option<Sleepers>,
+}
+
+impl Horizon<'_> {
+    /// Whether the layer is had by waking an engine.
+    fn is_woken(&self, layer: usize) -> bool {
+        self.sleepers.is_some_and(|sleepers| layer <= sleepers.reach)
+    }
+
+    /// Plan steps from order to Ready.
+    fn steps(&self, is_woken: bool) -> usize {
+        self.sleepers.filter(|_| is_woken).map_or(self.startup_steps, |sleepers| sleepers.wake_steps)
+    }
+
+    /// The same in points of the horizon.
+    fn points(&self, is_woken: bool) -> usize {
+        let startup = self.usage.startup_points();
+        if is_woken { self.steps(true).div_ceil(self.usage.stride()).clamp(1, startup) } else { startup }
+    }
+
+    /// What a layer costs for one point beyond what it costs released: a sleeping engine is not free. Those that sleep lie
+    /// right above the layers that are on, so only the topmost ones would sleep instead of ending.
+    fn cost(&self, layer: usize) -> f64 {
+        let sleeps = |sleepers: &Sleepers| layer <= sleepers.reach && layer + sleepers.most > sleepers.reach;
+        self.sleepers.filter(sleeps).map_or(1.0, |sleepers| 1.0 - sleepers.price)
+    }
+}
+
 impl Layers {
     /// A plan that has `replicas` on and Ready.
     pub(crate) fn new(price: f64, replicas: u32) -> Self {
-        Self { price, ages: vec![u32::MAX; replicas as usize] }
+        Self { price, on: vec![On { age: u32::MAX, is_woken: false }; replicas as usize] }
     }
 
-    /// Takes one plan step, of a start-up time of `startup_steps`; returns the layers that are on.
+    /// Takes one plan step; returns the layers that are on.
     ///
     /// The dynamic programme for one layer, backwards over the points of the horizon, in units of a replica for one point
-    /// (`L` points to start, `p` the price, `u` the expected use):
+    /// (`L` points to start or to wake, `p` the price, `u` the expected use, `c` what the replica costs beyond one released):
     ///
     /// ```text
-    /// off[s] = min(off[s+1] + p·u[s],  L + p·Σ u[s..s+L] + on[s+L])      stay off | order now
-    /// on[s]  = min(on[s+1] + 1,        off[s])                           keep | release
+    /// off[s] = min(off[s+1] + p·u[s],  c·L + p·Σ u[s..s+L] + on[s+L])      stay off | order now
+    /// on[s]  = min(on[s+1] + c,        off[s])                             keep | release
     /// ```
     ///
     /// It is ski rental (an idle replica is kept as long as its return would cost more) with a forecast, and credits what is
     /// on its way by what is left of its start-up time.
-    pub(crate) fn step(&mut self, usage: &Usage, startup_steps: usize, tables: &mut Tables) -> u32 {
-        let top = (1..=usage.layers()).rev().find(|layer| self.wants(*layer, usage, startup_steps, tables));
+    pub(crate) fn step(&mut self, horizon: &Horizon<'_>, tables: &mut Tables) -> u32 {
+        let top = (1..=horizon.usage.layers()).rev().find(|layer| self.wants(*layer, horizon, tables));
         let top = top.unwrap_or(0);
-        for age in &mut self.ages {
-            *age = age.saturating_add(1);
+        for on in &mut self.on {
+            on.age = on.age.saturating_add(1);
         }
-        self.ages.resize(top, 1);
+        self.on.truncate(top);
+        for layer in self.on.len() + 1..=top {
+            self.on.push(On { age: 1, is_woken: horizon.is_woken(layer) });
+        }
         top as u32
     }
 
     /// Whether ordering or keeping a layer is cheaper than leaving or releasing it.
-    fn wants(&self, layer: usize, usage: &Usage, startup_steps: usize, tables: &mut Tables) -> bool {
+    fn wants(&self, layer: usize, horizon: &Horizon<'_>, tables: &mut Tables) -> bool {
+        let usage = horizon.usage;
         let points = usage.points();
-        let startup = usage.startup_points();
+        let startup = horizon.points(horizon.is_woken(layer));
+        let cost = horizon.cost(layer);
         let Tables { missed, off, on } = tables;
         missed.clear();
         missed.push(0.0);
@@ -59,7 +123,7 @@ impl Layers {
             missed.push(sum);
         }
         // Not worth one replica for one point.
-        if sum <= 1.0 {
+        if sum <= cost {
             return false;
         }
         off.clear();
@@ -69,19 +133,23 @@ impl Layers {
         for point in (0..points).rev() {
             let mut least = off[point + 1] + missed[point + 1] - missed[point];
             if point + startup <= points {
-                let order = startup as f64 + missed[point + startup] - missed[point] + on[point + startup];
+                let order = startup as f64 * cost + missed[point + startup] - missed[point] + on[point + startup];
                 least = least.min(order);
             }
             off[point] = least;
-            on[point] = (on[point + 1] + 1.0).min(least);
+            on[point] = (on[point + 1] + cost).min(least);
         }
         let release = off[1] + missed[1];
-        match self.ages.get(layer - 1) {
-            None => startup as f64 + missed[startup] + on[startup] < release - 1e-12,
-            Some(age) => {
-                let left = startup_steps.saturating_sub(*age as usize).div_ceil(usage.stride()).min(startup);
-                if left == 0 { on[1] + 1.0 <= release } else { left as f64 + missed[left] + on[left] < release }
+        match self.on.get(layer - 1) {
+            None => startup as f64 * cost + missed[startup] + on[startup] < release - 1e-12,
+            Some(On { age, is_woken }) => {
+                let left = horizon.steps(*is_woken).saturating_sub(*age as usize).div_ceil(usage.stride());
+                let left = left.min(usage.startup_points());
+                if left == 0 { on[1] + cost <= release } else { left as f64 * cost + missed[left] + on[left] < release }
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

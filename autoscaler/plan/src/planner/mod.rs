@@ -17,10 +17,11 @@ use autoscaler_forecast::{Forecast, Forecaster, Record, Rhythm};
 use serde::{Deserialize, Serialize};
 
 use budget::{Budget, Spent};
-use layers::{Layers, Tables};
+pub(crate) use layers::Sleepers;
+use layers::{Horizon, Layers, Tables};
 use shadow::{FIRST, LADDER, PRICES, Score, Shadow};
 pub use steps::Rehearsed;
-pub(crate) use steps::{MOST_GAP_STEPS, PlanState, missed, step_at};
+pub(crate) use steps::{MOST_GAP_STEPS, PlanState, Starts, missed, step_at};
 
 /// The plan for one target.
 #[derive(Debug, Clone)]
@@ -94,14 +95,30 @@ impl Planner {
 
     /// Plans for the step that begins: never less than `least`, with a share of `allowed_miss` of the demand to miss.
     pub fn plan(&mut self, startup_steps: usize, least: u32, allowed_miss: f64) -> Planned {
+        self.plan_with(startup_steps, None, least, allowed_miss)
+    }
+
+    /// The same with engines that sleep.
+    pub(crate) fn plan_with(
+        &mut self,
+        startup_steps: usize,
+        sleepers: Option<Sleepers>,
+        least: u32,
+        allowed_miss: f64,
+    ) -> Planned {
         let step = self.forecaster.history().next();
-        let usage = self.forecaster.look(startup_steps);
+        let horizon = Horizon { usage: self.forecaster.look(startup_steps), startup_steps, sleepers };
         let mut on = [0; PRICES.len()];
         for (on, layers) in on.iter_mut().zip(&mut self.layers) {
-            *on = layers.step(usage, startup_steps, &mut self.tables);
+            *on = layers.step(&horizon, &mut self.tables);
         }
         for ((shadow, setting), hold) in self.shadows.iter_mut().zip(&LADDER).zip(&self.holds) {
-            shadow.plan(step, on[setting.price], setting.gain, *hold, startup_steps, least);
+            let layers = on[setting.price];
+            // A shadow that wants no more than can be woken has it as soon.
+            let most = shadow.replicas.max((f64::from(layers) * setting.gain).round() as u32) as usize;
+            let woken = sleepers.filter(|sleepers| most <= sleepers.reach);
+            let start = woken.map_or(startup_steps, |sleepers| sleepers.wake_steps);
+            shadow.plan(step, layers, setting.gain, *hold, start, least);
         }
         if let Some(rung) = self.budget.choose(allowed_miss, self.rung, &mut self.shadows) {
             self.rung = rung;

@@ -14,6 +14,7 @@ use crate::decision::Demand;
 use crate::facts::{Queue, Settings};
 use crate::look::Look;
 use crate::pool::LayerUse;
+use crate::standby::StandbyTier;
 use crate::startup::Startup;
 pub use rehearsal::Rehearsed;
 
@@ -39,6 +40,15 @@ pub(crate) struct PlanState {
     saved: Option<Saved>,
     #[serde(skip)]
     planner: Alive,
+}
+
+/// How replicas come to be Ready.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Starts<'a> {
+    /// By a start.
+    pub(crate) startup: &'a Startup,
+    /// By waking one that sleeps, if any ever do.
+    pub(crate) standby: Option<&'a StandbyTier>,
 }
 
 /// The planner itself is rebuilt after a restart, so it takes no part in comparisons of what is stored.
@@ -68,13 +78,13 @@ impl PlanState {
         demand: &Demand,
         look: &Look,
         capacity: &Capacity,
-        startup: &Startup,
+        starts: Starts<'_>,
         now: Timestamp,
     ) -> Option<Planned> {
         let rhythm = settings.rhythm;
         let step = step_at(&rhythm, now);
         if let Some(open) = self.open.filter(|open| step > open.step) {
-            let terms = Terms::of(settings, startup.p95_seconds);
+            let terms = Terms::of(settings, starts.startup.p95_seconds);
             self.revive(rhythm, open.step, look.observed.ready + look.observed.starting, &terms);
             let (_, planner) = self.planner.0.as_mut()?;
             let mean = |sum: f64| if open.seconds > 0.0 { sum / open.seconds } else { 0.0 };
@@ -90,7 +100,9 @@ impl PlanState {
                 }
                 let drop = self.recent.len().saturating_sub(STORED_STEPS);
                 self.recent.drain(..drop);
-                let planned = planner.plan(terms.startup_steps, terms.least, terms.allowed_miss);
+                let ready = look.observed.ready;
+                let sleepers = starts.standby.map(|tier| tier.sleepers(ready, &rhythm, terms.startup_steps));
+                let planned = planner.plan_with(terms.startup_steps, sleepers, terms.least, terms.allowed_miss);
                 let is_experienced = planner.steps_seen() >= rhythm.seasons(INEXPERIENCED_SEASONS);
                 self.planned = is_experienced.then_some(planned);
                 self.saved = Some(planner.save());

@@ -5,6 +5,7 @@ use crate::capacity::CapacitySource;
 use crate::decision::Observed;
 use crate::facts::Objective;
 use crate::past::{Past, ReplicaUnits};
+use crate::standby::Standby;
 
 /// A minute is a day here.
 const STEP_SECONDS: f64 = 0.25;
@@ -46,12 +47,13 @@ fn at(step: u64) -> Timestamp {
 
 /// Lives through the steps `from..to`, with as many replicas Ready as were planned a start-up time ago.
 fn live(state: &mut PlanState, from: u64, to: u64) -> Vec<Option<Planned>> {
-    live_on(&settings(), arrivals, state, from, to)
+    live_on(&settings(), arrivals, None, state, from, to)
 }
 
 fn live_on(
     settings: &Settings,
     arrivals: fn(u64) -> f64,
+    standby: Option<&StandbyTier>,
     state: &mut PlanState,
     from: u64,
     to: u64,
@@ -68,12 +70,13 @@ fn live_on(
         output_tokens: None,
     };
     let startup = startup();
+    let starts = Starts { startup: &startup, standby };
     let mut planned = Vec::new();
     for step in from..to {
         let demand = Demand { replicas: arrivals(step) * UNITS.replicas_per_arrival(), ..Demand::default() };
         let ready = state.planner.0.as_ref().map_or(0, |(_, planner)| planner.shadows[planner.rung].ready_now);
         let look = Look { observed: Observed { ready, ..Observed::default() }, ..Look::default() };
-        planned.push(state.advance(settings, &demand, &look, &capacity, &startup, at(step)));
+        planned.push(state.advance(settings, &demand, &look, &capacity, starts, at(step)));
     }
     planned
 }
@@ -147,16 +150,30 @@ fn office_hours(step: u64) -> f64 {
     if step % SEASON < SEASON / 2 { 0.0 } else { 10.0 }
 }
 
-#[test]
-fn a_model_that_may_sleep_is_woken_a_start_up_time_before_its_usual_first_request() {
+/// Step of the sixth day at which the model has a replica again for its office hours, and how many it had none in before.
+fn woken_for_office_hours(standby: Option<&StandbyTier>) -> (u64, usize) {
     let settings = Settings { min_replicas: 0, ..settings() };
     let mut state = PlanState::default();
-    let planned = live_on(&settings, office_hours, &mut state, 0, 6 * SEASON);
+    let planned = live_on(&settings, office_hours, standby, &mut state, 0, 6 * SEASON);
     let number = |step: u64| planned[step as usize].as_ref().map(|planned| planned.replicas);
     let day = 5 * SEASON;
-    let startup_steps = 12;
     let asleep = (day + 20..day + SEASON / 2).filter(|step| number(*step) == Some(0)).count();
     let woken = (day..day + SEASON).rev().find(|step| number(*step) == Some(0)).map(|step| step + 1 - day);
-    assert!(woken.is_some_and(|woken| woken <= SEASON / 2 - startup_steps), "woken at {woken:?}");
+    (woken.expect("none at night"), asleep)
+}
+
+#[test]
+fn a_model_that_may_sleep_is_woken_a_start_up_time_before_its_usual_first_request() {
+    let (woken, asleep) = woken_for_office_hours(None);
+    assert!(woken <= SEASON / 2 - 12, "ordered at {woken}, and a start takes twelve steps");
+    assert!(asleep as u64 > SEASON / 4, "without a replica for {asleep} steps");
+}
+
+#[test]
+fn an_engine_that_sleeps_is_woken_a_wake_before_and_not_a_start() {
+    let wake = crate::startup::StartupState::default().quantiles(Some(0.5));
+    let tier = StandbyTier { standby: Standby { asleep: 1, most: 1, price: 0.1 }, waking: 0, wake };
+    let ((cold, _), (woken, asleep)) = (woken_for_office_hours(None), woken_for_office_hours(Some(&tier)));
+    assert!(woken > cold + 5 && woken <= SEASON / 2, "woken at {woken}, a start is ordered at {cold}");
     assert!(asleep as u64 > SEASON / 4, "asleep for {asleep} steps");
 }
