@@ -10,6 +10,13 @@ use crate::scheduler::Scheduler;
 use crate::settings::Settings;
 use crate::tokens::mix;
 
+/// Memory that is given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Released {
+    pub(crate) weights: bool,
+    pub(crate) kv_cache: bool,
+}
+
 /// One engine and its front end.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -19,6 +26,8 @@ pub(crate) struct App {
     pub(crate) faults: RefCell<Faults>,
     pub(crate) draining: Cell<bool>,
     pub(crate) sleep: Cell<SleepLevel>,
+    /// What of its memory is given up while it sleeps.
+    pub(crate) released: Cell<Released>,
     /// Requests whose answer is not complete.
     pub(crate) in_flight: Rc<Cell<u64>>,
     requests: Cell<u64>,
@@ -42,6 +51,7 @@ impl App {
             faults: RefCell::new(settings.faults.clone()),
             draining: Cell::new(false),
             sleep: Cell::new(0),
+            released: Cell::new(Released::default()),
             in_flight: Rc::new(Cell::new(0)),
             requests: Cell::new(0),
             // Ids only have to differ between engines and starts.

@@ -92,6 +92,10 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0", env = "ENGINE_EMULATOR_STARTUP",
           help_heading = OWN)]
     pub startup: f64,
+    /// Seconds of engine time that waking from sleep takes. Real ones take 0.1 to 6 s at level 1.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0", env = "ENGINE_EMULATOR_WAKE_UP",
+          help_heading = OWN)]
+    pub wake_up: f64,
     /// Every step takes this many milliseconds of engine time, whatever is in it; the next four refine it.
     #[arg(long, value_name = "MS", value_parser = positive, env = "ENGINE_EMULATOR_STEP_MS", help_heading = OWN)]
     pub step_ms: Option<f64>,

@@ -30,6 +30,7 @@ pub struct Settings {
     pub(crate) seed: u64,
     pub(crate) mean_output_tokens: f64,
     pub(crate) startup: Duration,
+    pub(crate) wake_up: Duration,
     pub(crate) frontend: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) faults: Faults,
@@ -98,6 +99,7 @@ impl Settings {
             seed: args.seed,
             mean_output_tokens: args.output_tokens,
             startup: scaled(args.startup),
+            wake_up: scaled(args.wake_up),
             frontend: scaled(args.frontend_ms / 1e3),
             shutdown_timeout: Duration::from_secs(u64::from(args.shutdown_timeout)),
             faults: Faults {

@@ -348,3 +348,27 @@ fn dev_endpoints_do_not_exist_without_dev_mode_and_keys_are_asked_for_when_set()
     write_request(&mut stream, "POST", "/pause?mode=later", "", &[]);
     assert_eq!(read_answer(stream).status, 400);
 }
+
+#[test]
+fn a_wake_takes_its_time_and_is_over_when_all_memory_is_back() {
+    let engine = Engine::start("--max-model-len 512 --wake-up 6 --time-scale 20");
+    let is_sleeping = |engine: &Engine| engine.get("/is_sleeping").body == r#"{"is_sleeping":true}"#;
+    let timed = |path: &str, body: &str| {
+        let began = process::clock::now();
+        let answer = engine.post(path, body);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        (answer.body, process::clock::now().duration_since(began).as_secs_f64())
+    };
+    timed("/sleep?level=1", "");
+    assert!(is_sleeping(&engine));
+    assert!(timed("/wake_up", "").1 >= 0.3);
+    assert!(!is_sleeping(&engine));
+    timed("/sleep?level=2", "");
+    let state = r#"vllm:engine_sleep_state{engine="0",model_name="tiny",sleep_state="discard_all"}"#;
+    assert!(engine.metric(state) > 0.5);
+    assert_eq!(timed("/wake_up?tags=weights", "").0, r#"{"status":"awake","tags":["weights"]}"#);
+    assert!(timed("/collective_rpc", r#"{"method":"reload_weights"}"#).1 >= 0.3);
+    assert!(is_sleeping(&engine) && engine.metric(state) > 0.5, "the KV cache is not back");
+    timed("/wake_up?tags=kv_cache", "");
+    assert!(!is_sleeping(&engine) && engine.metric(state) < 0.5);
+}

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{as_json, read_body};
-use crate::app::App;
+use crate::app::{App, Released};
 use crate::body::Payload;
 use crate::faults::Faults;
 use crate::problem::Problem;
@@ -45,12 +45,24 @@ pub(super) async fn route(app: &Rc<App>, path: &str, request: Request<Incoming>)
             pause(app, true);
             app.engine.change(|scheduler, _, _| scheduler.reset_prefix_cache());
             app.sleep.set(level);
+            app.released.set(Released { weights: true, kv_cache: true });
             json!({"status": "sleeping", "level": level})
         }
         "/wake_up" if post => {
-            app.sleep.set(0);
-            app.engine.change(|scheduler, now, _| scheduler.resume(now));
-            json!({"status": "awake", "tags": null})
+            let tags: Vec<String> = queries(&request, "tags").collect();
+            if let Some(other) = tags.iter().find(|tag| !matches!(tag.as_str(), "weights" | "kv_cache")) {
+                return Err(Problem::bad_request(&format!("tags = {other}: must be weights or kv_cache."), "tags"));
+            }
+            wake_up(app, &tags).await;
+            json!({"status": "awake", "tags": if tags.is_empty() { Value::Null } else { json!(tags) }})
+        }
+        "/collective_rpc" if post => {
+            let body: Value = serde_json::from_slice(&read_body(request).await?).unwrap_or_default();
+            if body["method"] != "reload_weights" {
+                return Err(Problem::bad_request("This engine knows the method `reload_weights`.", "method"));
+            }
+            tokio::time::sleep(app.settings.wake_up).await;
+            json!({"results": [null]})
         }
         "/reset_prefix_cache" if post => {
             json!({"success": app.engine.change(|scheduler, _, _| scheduler.reset_prefix_cache())})
@@ -74,7 +86,30 @@ fn pause(app: &App, abort: bool) {
     app.engine.change(|scheduler, _, progress| scheduler.pause(abort, progress));
 }
 
+/// Gives memory back; awake once all of it is. What takes its time is the content of the weights: at level 1 it comes from
+/// main memory here, at level 2 with `reload_weights`.
+async fn wake_up(app: &App, tags: &[String]) {
+    let is_meant = |tag: &str| tags.is_empty() || tags.iter().any(|given| given == tag);
+    if app.sleep.get() == 1 && app.released.get().weights && is_meant("weights") {
+        tokio::time::sleep(app.settings.wake_up).await;
+    }
+    let before = app.released.get();
+    let released = Released {
+        weights: before.weights && !is_meant("weights"),
+        kv_cache: before.kv_cache && !is_meant("kv_cache"),
+    };
+    app.released.set(released);
+    if released == Released::default() {
+        app.sleep.set(0);
+        app.engine.change(|scheduler, now, _| scheduler.resume(now));
+    }
+}
+
 fn query(request: &Request<Incoming>, name: &str) -> Option<String> {
-    let pairs = request.uri().query()?.split('&');
-    pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+    queries(request, name).next()
+}
+
+fn queries(request: &Request<Incoming>, name: &str) -> impl Iterator<Item = String> {
+    let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
