@@ -6,7 +6,7 @@ stop_program() { # name
   local pid file=$STATE/pids/$1
   [ -f "$file" ] || return 0
   pid=$(cat "$file")
-  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -e "$STATE" -e "$RUN"; then kill -KILL "$pid" 2>/dev/null; fi
+  if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -e "$STATE" -e "$RUN"; then kill -KILL "$pid" 2>/dev/null; fi
   rm -f "$file"
 }
 
@@ -15,7 +15,7 @@ stop_containers() {
   cat /sys/fs/cgroup/*/"$E2E_CLUSTER"/{,**/}cgroup.procs /sys/fs/cgroup/"$E2E_CLUSTER"/{,**/}cgroup.procs 2>/dev/null | sort -un \
     | while read -r pid; do kill -KILL "$pid" 2>/dev/null; done
   for pid in $(pgrep -x containerd-shim); do
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$CONTAINERD"; then kill -KILL "$pid" 2>/dev/null; fi
+    if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$CONTAINERD"; then kill -KILL "$pid" 2>/dev/null; fi
   done
 }
 
