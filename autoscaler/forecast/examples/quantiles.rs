@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(&path)?;
     let points: Vec<(f64, f64)> =
         text.lines().filter_map(|line| line.split_once(',')).filter_map(number_pair).collect();
-    let [(first, _), (second, _), ..] = points[..] else { return Err(format!("{path}: no two lines of ts,value").into()) };
+    let [(first, _), (second, _), ..] = points[..] else {
+        return Err(format!("{path}: no two lines of ts,value").into());
+    };
     let step_seconds = second - first;
     let mean = points.iter().map(|(_, value)| value).sum::<f64>() / points.len() as f64;
     let rhythm = Rhythm::new(SEASON_SECONDS, 1.0, step_seconds)?;

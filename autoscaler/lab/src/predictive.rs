@@ -8,7 +8,7 @@ use autoscaler_plan::{
     Phase, Queue, Rhythm, RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings,
     State, SumCount, decide,
 };
-use autoscaler_sim::{Coverage, Discipline, Policy, ReplicaLoad, Signals, Task};
+use autoscaler_sim::{Coverage, Discipline, Policy, Signals, Task};
 use engine_model::{Preset, StepTime};
 use jiff::{SignedDuration, Timestamp};
 
@@ -162,7 +162,12 @@ impl Predictive {
             });
             counters.finished += finished;
             add(&mut counters.ttft, finished, signals.ttft_mean_seconds);
-            add(&mut counters.inter_token_latency, tokens, signals.inter_token_latency_mean_seconds);
+            match replica.load {
+                Some(load) => {
+                    counters.inter_token_latency = SumCount { sum: load.gaps_seconds_total, count: load.gaps_total };
+                }
+                None => add(&mut counters.inter_token_latency, tokens, signals.inter_token_latency_mean_seconds),
+            }
             add(&mut counters.prompt_tokens, finished, self.mean_prompt_tokens);
             counters.output_tokens.count += finished;
             counters.output_tokens.sum += tokens;
@@ -185,17 +190,17 @@ impl Predictive {
                     observation: Observation::Absent { reason: "starts".to_owned() },
                 };
             };
-            let load = replica.load.unwrap_or(ReplicaLoad { running: signals.running / ready, waiting: 0.0 });
-            let running = load.running;
-            in_engines += load.waiting;
+            let (running, waiting) =
+                replica.load.map_or((signals.running / ready, 0.0), |load| (load.running, load.waiting));
+            in_engines += waiting;
             views.insert(
                 counters.id.clone(),
-                RouterEngineView { in_flight: running + load.waiting, ..RouterEngineView::default() },
+                RouterEngineView { in_flight: running + waiting, ..RouterEngineView::default() },
             );
             let sample = EngineSample {
                 has_vllm_metrics: true,
                 running: Some(running),
-                waiting: Some(load.waiting),
+                waiting: Some(waiting),
                 kv_cache_usage: Some(signals.kv_cache_usage),
                 finished_total: Some(counters.finished),
                 ttft: Some(counters.ttft),

@@ -107,13 +107,17 @@ pub struct Replica {
     pub load: Option<ReplicaLoad>,
 }
 
-/// Requests in one replica.
+/// What one replica does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReplicaLoad {
     /// In its running batch.
     pub running: f64,
     /// Those that it has not begun.
     pub waiting: f64,
+    /// Times between two tokens of an answer since it became Ready: their number.
+    pub gaps_total: f64,
+    /// Their sum, in seconds.
+    pub gaps_seconds_total: f64,
 }
 
 /// What a monitoring system knows at the moment of a decision. Sums are over the whole fleet.

@@ -81,6 +81,9 @@ pub(super) struct Gauges {
     pub(super) kv_share: f64,
     /// Counters since the engine was made.
     pub(super) output_tokens: f64,
+    /// Times between two tokens of an answer: how many, and their sum in seconds.
+    pub(super) gaps: f64,
+    pub(super) gaps_seconds: f64,
     pub(super) preemptions: u64,
     pub(super) prompt_tokens: u64,
     pub(super) cached_prompt_tokens: u64,

@@ -94,8 +94,13 @@ impl<'a, E: Engine> Fleet<'a, E> {
     pub(super) fn look(&mut self, now: f64) {
         for member in self.members.iter().filter(|member| member.state == State::Ready) {
             if let Ok(index) = self.shown.binary_search_by_key(&member.replica.id, |replica| replica.id) {
-                let Gauges { running, waiting, .. } = member.engine.gauges(now);
-                self.shown[index].load = Some(ReplicaLoad { running: f64::from(running), waiting: f64::from(waiting) });
+                let Gauges { running, waiting, gaps, gaps_seconds, .. } = member.engine.gauges(now);
+                self.shown[index].load = Some(ReplicaLoad {
+                    running: f64::from(running),
+                    waiting: f64::from(waiting),
+                    gaps_total: gaps,
+                    gaps_seconds_total: gaps_seconds,
+                });
             }
         }
     }
@@ -319,6 +324,8 @@ fn add(sum: &mut Gauges, one: &Gauges) {
     sum.waiting_prompt_tokens += one.waiting_prompt_tokens;
     sum.kv_share += one.kv_share;
     sum.output_tokens += one.output_tokens;
+    sum.gaps += one.gaps;
+    sum.gaps_seconds += one.gaps_seconds;
     sum.preemptions += one.preemptions;
     sum.prompt_tokens += one.prompt_tokens;
     sum.cached_prompt_tokens += one.cached_prompt_tokens;

@@ -179,6 +179,9 @@ impl Engine for LeapingEngine {
         let now = leap.end_seconds;
         self.used_blocks += self.growth(leap.steps);
         self.step += leap.steps;
+        let decoding = self.finishing.len() as f64;
+        self.counters.gaps += decoding * leap.steps as f64;
+        self.counters.gaps_seconds += decoding * (leap.end_seconds - leap.begin_seconds);
         self.counters.output_tokens += (self.finishing.len() as u64 * leap.steps + self.completing.len() as u64) as f64;
         self.end_answers(now, progress);
         self.end_prompts(now, progress);
@@ -186,17 +189,21 @@ impl Engine for LeapingEngine {
     }
 
     fn gauges(&self, now: f64) -> Gauges {
-        let since = self.leap.map_or(0.0, |leap| {
+        let (since, since_seconds) = self.leap.map_or((0.0, 0.0), |leap| {
             let share = (now - leap.begin_seconds) / (leap.end_seconds - leap.begin_seconds);
-            (leap.steps as f64 * share.clamp(0.0, 1.0)).floor()
+            let steps = (leap.steps as f64 * share.clamp(0.0, 1.0)).floor();
+            (steps, leap.seconds(steps as u64))
         });
+        let decoding = self.finishing.len() as f64;
         let left = self.waiting.iter().take(self.left_waiting);
         Gauges {
             running: self.running() as u32,
             waiting: self.left_waiting as u32,
             waiting_prompt_tokens: left.map(|slot| u64::from(self.sequence(*slot).known_tokens)).sum(),
             kv_share: self.used_blocks as f64 / self.total_blocks.max(1) as f64,
-            output_tokens: self.counters.output_tokens + since * self.finishing.len() as f64,
+            output_tokens: self.counters.output_tokens + since * decoding,
+            gaps: self.counters.gaps + since * decoding,
+            gaps_seconds: self.counters.gaps_seconds + since_seconds * decoding,
             ..self.counters
         }
     }

@@ -19,6 +19,7 @@ struct Sequence {
     /// Blocks offered to others so far.
     published: usize,
     first_token_seconds: f64,
+    last_token_seconds: f64,
     in_step: bool,
 }
 
@@ -72,6 +73,7 @@ impl Engine for SteppingEngine {
             blocks: Vec::new(),
             published: 0,
             first_token_seconds: f64::NAN,
+            last_token_seconds: f64::NAN,
             in_step: false,
         });
         if self.step_end_seconds.is_none() {
@@ -94,6 +96,11 @@ impl Engine for SteppingEngine {
                 sequence.first_token_seconds = now;
                 progress.ttft_seconds.push(now - sequence.job.arrival_seconds);
             }
+            if sequence.emitted > 0 {
+                self.counters.gaps += 1.0;
+                self.counters.gaps_seconds += now - sequence.last_token_seconds;
+            }
+            sequence.last_token_seconds = now;
             sequence.emitted += 1;
             self.counters.output_tokens += 1.0;
             if sequence.emitted < sequence.job.output_tokens {

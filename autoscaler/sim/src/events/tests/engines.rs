@@ -38,6 +38,17 @@ fn assert_agreement(settings: &EngineSettings, jobs: &[Job]) -> Gauges {
     }
     assert_eq!(fast_counters.preemptions, plain_counters.preemptions);
     assert!((fast_counters.output_tokens - plain_counters.output_tokens).abs() < 0.5);
+    // After a preemption the gap lasts from token to token; leaping counts only its steps.
+    assert!(
+        fast_counters.gaps <= plain_counters.gaps && fast_counters.gaps_seconds <= plain_counters.gaps_seconds + 1e-6
+    );
+    if fast_counters.preemptions == 0 {
+        assert!((fast_counters.gaps - plain_counters.gaps).abs() < 0.5);
+        assert!(
+            (fast_counters.gaps_seconds - plain_counters.gaps_seconds).abs()
+                < 1e-6 * plain_counters.gaps_seconds.max(1.0)
+        );
+    }
     assert!(fast_counters.kv_share.abs() < 1e-12 && plain_counters.kv_share.abs() < 1e-12, "all blocks are free again");
     fast_counters
 }
