@@ -73,6 +73,7 @@ pub struct Metrics {
     regret: Family<ObjectLabels, Number>,
     missed: Family<ObjectLabels, Number>,
     unobserved: Family<ObjectLabels, Gauge>,
+    asleep: Family<ObjectLabels, Gauge>,
     observation_age: Family<ObjectLabels, Number>,
     leader: Gauge,
 }
@@ -87,6 +88,7 @@ impl Metrics {
         add("autoscaler_replicas_current", "Replicas the target is told to have", &self.replicas_current);
         add("autoscaler_replicas_ready", "Engines that are Ready", &self.replicas_ready);
         add("autoscaler_engines_unobserved", "Ready engines whose load is unknown", &self.unobserved);
+        add("autoscaler_engines_asleep", "Engines that sleep, where they may", &self.asleep);
         registry.register(
             "engine_desired_replicas",
             "Replicas a model's engines should have, for HPAs of mode ThroughHPA",
@@ -154,6 +156,9 @@ impl Metrics {
         self.replicas_current.get_or_create(object).set(i64::from(current));
         self.replicas_ready.get_or_create(object).set(i64::from(decision.observed.ready));
         self.unobserved.get_or_create(object).set(i64::from(decision.observed.unobserved));
+        if let Some(tier) = &decision.standby {
+            self.asleep.get_or_create(object).set(i64::from(tier.standby.asleep));
+        }
         self.capacity.get_or_create(object).set(decision.capacity.requests);
         self.observation_age.get_or_create(object).set(observation_age_seconds);
         for (quantile, seconds) in [("0.5", decision.startup.p50_seconds), ("0.95", decision.startup.p95_seconds)] {
@@ -187,7 +192,8 @@ impl Metrics {
     pub fn forget(&self, model: &ModelLabels, object: &ObjectLabels) {
         self.engine_desired_replicas.remove(model);
         self.engine_forecast.remove(model);
-        for family in [&self.replicas_desired, &self.replicas_current, &self.replicas_ready, &self.unobserved] {
+        let counts = [&self.replicas_desired, &self.replicas_current, &self.replicas_ready];
+        for family in counts.into_iter().chain([&self.unobserved, &self.asleep]) {
             family.remove(object);
         }
         for family in [&self.capacity, &self.observation_age, &self.demand, &self.regret, &self.missed] {
@@ -206,7 +212,8 @@ impl Metrics {
         if !leads {
             self.engine_desired_replicas.clear();
             self.engine_forecast.clear();
-            for family in [&self.replicas_desired, &self.replicas_current, &self.replicas_ready, &self.unobserved] {
+            let counts = [&self.replicas_desired, &self.replicas_current, &self.replicas_ready];
+            for family in counts.into_iter().chain([&self.unobserved, &self.asleep]) {
                 family.clear();
             }
             for family in [&self.capacity, &self.observation_age, &self.demand, &self.regret, &self.missed] {

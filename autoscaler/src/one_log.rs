@@ -27,7 +27,7 @@ use crate::observe::facts::{Freshness, Share};
 use crate::observe::read::RouterModel;
 use crate::observe::{Readings, RouterPage};
 use crate::standalone::brain::{self, Brain};
-use crate::standalone::fleet::{Fleet, Life, Member, RouterView};
+use crate::standalone::fleet::{Fleet, Life, Member, RouterView, SleepLevel};
 use crate::standalone::readings::{EngineReading, RouterReading};
 use crate::standalone::validate::{Model, validate};
 
@@ -238,6 +238,8 @@ fn member(engine: &EngineFacts, now: Timestamp) -> Member {
         restarts: 0,
         crashes_in_a_row: 0,
         is_retired: false,
+        woken: None,
+        sleep_level: SleepLevel::default(),
         life,
     }
 }

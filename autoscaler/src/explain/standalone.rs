@@ -44,6 +44,8 @@ struct Model {
     objective_attainment: f64,
     because: Vec<Reason>,
     terms: Vec<Term>,
+    #[serde(default)]
+    asleep: u32,
     now: Option<Now>,
 }
 
@@ -89,7 +91,8 @@ fn explain_model(model: &Model) -> String {
         return text + "No decision yet.\n";
     }
     if let Some(now) = &model.now {
-        text += &format!("{} wanted, {} Ready, {} starting.\n", now.wanted, now.ready, now.starting);
+        let asleep = if model.asleep > 0 { format!(", {} asleep", model.asleep) } else { String::new() };
+        text += &format!("{} wanted, {} Ready, {} starting{asleep}.\n", now.wanted, now.ready, now.starting);
     }
     write_terms(
         &mut text,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::brain::Brain;
 use super::fleet::Life;
 use super::launch::{Supervised, left_over_groups, signal_group};
+use super::sleep::Call;
 use super::state_dir::Stored;
 use super::supervise::Supervisor;
 
@@ -66,14 +67,21 @@ impl Supervisor {
             let is_current = self.engine_fingerprint(&id).is_some_and(|expected| expected == found.fingerprint);
             self.processes.insert(id.clone(), process);
             if is_current {
-                self.board.tell_engine(now, &id, "is adopted", false);
+                let sleeps = self.fleet.member(&id).is_some_and(|member| member.life.sleeps());
+                self.board.tell_engine(now, &id, if sleeps { "is adopted asleep" } else { "is adopted" }, false);
+                // Both calls may be made twice.
+                match self.fleet.member(&id).map(|member| &member.life) {
+                    Some(Life::Dozing { .. }) => self.call(&id, Call::Sleep),
+                    Some(Life::Waking { .. }) => self.call(&id, Call::Wake),
+                    _ => {}
+                }
             } else {
                 self.board.tell_engine(now, &id, "is adopted to drain: its model or command has changed", false);
                 self.fleet.retire(&id, now);
             }
             // Time passed while nobody looked: health counts from now.
             if let Some(member) = self.fleet.members.iter_mut().find(|member| member.id == id)
-                && let Life::Ready { healthy, .. } = &mut member.life
+                && let Life::Ready { healthy, .. } | Life::Asleep { healthy, .. } = &mut member.life
             {
                 *healthy = now;
             }

@@ -97,6 +97,8 @@ pub struct ModelPicture {
     pub days: Vec<DayPicture>,
     /// The numbers of this moment.
     pub now: Option<Point>,
+    /// Engines that sleep.
+    pub asleep: u32,
     /// Its engines.
     pub engines: Vec<EnginePicture>,
 }
@@ -106,7 +108,7 @@ pub struct ModelPicture {
 pub struct EnginePicture {
     /// Its id.
     pub id: String,
-    /// `starting`, `ready`, `draining`, `stopping` or `crashed`.
+    /// `starting`, `ready`, `draining`, `stopping`, `dozing` (goes to sleep), `asleep`, `waking` or `crashed`.
     pub state: &'static str,
     /// Seconds in this state.
     pub state_seconds: f64,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use autoscaler_plan::{
     Claim, Decision, EngineFacts, Facts, Grant, LogRecord, Milestones, Observation, Phase, RouterFacts,
-    RouterObservation, RouterReplica, RouterSample, State, decide,
+    RouterObservation, RouterReplica, RouterSample, Standby, State, decide_with_standby,
 };
 use jiff::Timestamp;
 
@@ -60,10 +60,13 @@ impl Brain {
     /// is granted, see [`Brain::take`].
     pub fn decide(&mut self, model: &Model, fleet: &Fleet, readings: &Readings, now: Timestamp) -> Option<Claim> {
         let facts = facts(model, self.wanted, fleet, readings, now);
-        let decision = decide(&facts, &mut self.state, now);
-        let claim = model
-            .pool
-            .map(|terms| Claim { takes_back: true, ..Claim::of(&model.name, terms, &facts, &decision, &self.state) });
+        let standby = standby(model, fleet);
+        let decision = decide_with_standby(&facts, standby, &mut self.state, now);
+        let claim = model.pool.map(|terms| {
+            let claim = Claim::of(&model.name, terms, &facts, &decision, &self.state);
+            // A sleeping engine keeps its GPUs, and is the next to serve.
+            Claim { takes_back: true, ending: claim.ending + fleet.asleep(&model.name), ..claim }
+        });
         self.wanted = decision.replicas;
         self.decision = Some(decision);
         self.facts = Some(facts);
@@ -98,23 +101,29 @@ fn facts(model: &Model, wanted: u32, fleet: &Fleet, readings: &Readings, now: Ti
     let engines = fleet
         .members
         .iter()
-        .filter(|member| member.model == model.name)
+        .filter(|member| member.model == model.name && !member.life.sleeps())
         .map(|member| EngineFacts {
             id: member.id.clone(),
             phase: phase(member),
-            milestones: Milestones::default(),
+            milestones: Milestones { woken: member.woken, ..Milestones::default() },
             observation: observation(member, readings, now, stale_seconds),
         })
         .collect();
     Facts { settings, replicas: wanted, engines, router: router_facts(model, readings, now, stale_seconds) }
 }
 
+/// What of a model's engines sleeps; `None` where none ever will.
+fn standby(model: &Model, fleet: &Fleet) -> Option<Standby> {
+    let terms = model.sleep.filter(|_| !fleet.sleepless.contains(&model.name))?;
+    Some(Standby { asleep: fleet.asleep(&model.name), most: terms.engines, price: terms.price })
+}
+
 fn phase(member: &Member) -> Phase {
     match member.life {
         // A crashed engine is on its way back: ordering another one for it would end in one too many.
-        Life::Starting { since } | Life::Crashed { since, .. } => Phase::Starting { since },
-        Life::Ready { since, .. } => Phase::Ready { created: member.launched, since },
-        Life::Draining { .. } | Life::Stopping { .. } => Phase::Draining,
+        Life::Starting { since } | Life::Waking { since } | Life::Crashed { since, .. } => Phase::Starting { since },
+        Life::Ready { since, .. } => Phase::Ready { created: member.woken.unwrap_or(member.launched), since },
+        Life::Draining { .. } | Life::Stopping { .. } | Life::Dozing { .. } | Life::Asleep { .. } => Phase::Draining,
     }
 }
 

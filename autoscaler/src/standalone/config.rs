@@ -93,7 +93,7 @@ pub struct ModelConfig {
     /// Environment variables of the engines, beside those of this process.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Fewest engines, at least 1.
+    /// Fewest engines. With 0 the router holds requests until an engine serves; without a router at least 1.
     #[serde(default = "default_min_replicas")]
     pub min_replicas: u32,
     /// Most engines, at most 256.
@@ -130,6 +130,9 @@ pub struct ModelConfig {
     /// Ending an engine.
     #[serde(default)]
     pub drain: DrainConfig,
+    /// Engines that sleep instead of ending.
+    #[serde(default)]
+    pub sleep: SleepConfig,
     /// What happens to an engine that ended or hangs.
     #[serde(default)]
     pub restart: RestartConfig,
@@ -233,6 +236,26 @@ impl Default for DrainConfig {
     // 300 s is what the router grants a stream; 30 s lets a vLLM free its GPU memory.
     fn default() -> Self {
         Self { timeout: Duration::from_secs(300), stop_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Engines that sleep instead of ending (vLLM's sleep mode): woken in seconds, where a start takes minutes. They need
+/// `VLLM_SERVER_DEV_MODE=1` in `environment` and `--enable-sleep-mode` in `command`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct SleepConfig {
+    /// Most engines that sleep at once; 0: none does.
+    pub engines: u32,
+    /// 1 keeps the weights in main memory; 2 discards them and loads them again at the wake.
+    pub level: u8,
+    /// What a sleeping engine costs, in ready ones: from 0 to below 1.
+    pub price: f64,
+}
+
+impl Default for SleepConfig {
+    // A tenth: main memory for the weights, and a GPU that draws little. Who lends the GPU to others writes less.
+    fn default() -> Self {
+        Self { engines: 0, level: 1, price: 0.1 }
     }
 }
 

@@ -32,6 +32,14 @@ pub fn share_out(gpus: usize, fleet: &Fleet, claims: &[Claim]) -> Vec<Grant> {
     grants
 }
 
+/// GPUs that models may have and wait for.
+pub fn short(claims: &[Claim], grants: &[Grant]) -> usize {
+    let short = claims.iter().zip(grants).map(|(claim, grant)| {
+        grant.granted.saturating_sub(grant.replicas).saturating_mul(claim.terms.gpus_per_replica.get())
+    });
+    short.map(|gpus| gpus as usize).sum()
+}
+
 fn count(gpus: usize) -> u32 {
     u32::try_from(gpus).unwrap_or(u32::MAX)
 }

@@ -4,7 +4,7 @@
 //! read (engines' /health, /metrics; router's /metrics, /engines)
 //!   → decide (the same autoscaler_plan::decide as in a cluster)
 //!   → fleet (pure life of every engine) → orders
-//!   → carry out (start, SIGTERM, SIGKILL) → hand over (engines.json) → report (page, metrics, state.json)
+//!   → carry out (start, sleep, wake, SIGTERM, SIGKILL) → hand over (engines.json) → report (page, metrics, state.json)
 //! ```
 //! Every process is started into a process group of its own and writes into a file, so it survives this one; what runs
 //! is kept in the state folder, so the next start adopts it.
@@ -30,6 +30,7 @@ pub mod quantiles;
 pub mod readings;
 pub mod report;
 pub mod run;
+pub mod sleep;
 pub mod state_dir;
 pub mod supervise;
 pub mod validate;

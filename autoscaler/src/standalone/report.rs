@@ -58,6 +58,7 @@ impl Supervisor {
             startup_seconds: decision.map(|decision| decision.startup.p95_seconds),
             because: decision.map(|decision| decision.because.clone()).unwrap_or_default(),
             terms: decision.map(Decision::terms).unwrap_or_default(),
+            asleep: self.fleet.asleep(&model.name),
             engines: self.members_of(model).map(|member| self.engine_picture(member, now)).collect(),
         }
     }
@@ -83,7 +84,7 @@ impl Supervisor {
             arrivals_per_second,
             wanted: if self.is_stopping { 0 } else { decision.map_or(0, |decision| decision.replicas) },
             ready: count(|life| matches!(life, Life::Ready { .. })),
-            starting: count(|life| matches!(life, Life::Starting { .. } | Life::Crashed { .. })),
+            starting: count(|life| matches!(life, Life::Starting { .. } | Life::Waking { .. } | Life::Crashed { .. })),
             running: demand.in_service,
             queue: demand.waiting,
             ttft_seconds,
@@ -108,7 +109,7 @@ impl Supervisor {
                     period_seconds: self.config.control_period.as_secs_f64(),
                     demand: decision.demand.replicas,
                     ready: count(|life| matches!(life, Life::Ready { .. })),
-                    engines: count(|life| !matches!(life, Life::Crashed { .. })),
+                    engines: count(|life| !matches!(life, Life::Crashed { .. }) && !life.sleeps()),
                     received_total,
                     startup_seconds: decision.startup.p50_seconds,
                     bounds: (settings.min_replicas, settings.max_replicas),

@@ -19,10 +19,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::board::Board;
 use super::brain::{Brain, Readings};
-use super::fleet::{Fleet, ModelRules, Seen};
+use super::fleet::{CallFailure, Fleet, ModelRules, Seen};
 use super::gpus;
 use super::launch::Supervised;
 use super::programs::{NAMESPACE, Program};
+use super::sleep::{self, Call};
 use super::state_dir::{StateDir, Stored, StoredProcess};
 use super::validate::Validated;
 use crate::decision_log::DecisionLog;
@@ -59,6 +60,11 @@ pub struct Supervisor {
     being_read: BTreeSet<String>,
     handed_over: Option<u64>,
     must_store: bool,
+    // Calls that put to sleep or wake, and what those that are over came to.
+    sleep_client: reqwest::Client,
+    pub(super) calls: JoinSet<(String, Result<(), CallFailure>)>,
+    answers: BTreeMap<String, Result<(), CallFailure>>,
+    gpus_short: usize,
 }
 
 impl Supervisor {
@@ -100,6 +106,10 @@ impl Supervisor {
             being_read: BTreeSet::new(),
             handed_over: None,
             must_store: true,
+            sleep_client: sleep::client().context("set up the HTTP client")?,
+            calls: JoinSet::new(),
+            answers: BTreeMap::new(),
+            gpus_short: 0,
             config,
         })
     }
@@ -134,6 +144,10 @@ impl Supervisor {
                         self.control(clock::now());
                         is_round_open = false;
                     }
+                }
+                Some(answer) = self.calls.join_next(), if !self.calls.is_empty() => {
+                    let (id, outcome) = answer.context("a call to an engine panicked")?;
+                    self.answers.insert(id, outcome);
                 }
                 _ = housekeeping.tick() => self.keep_house(),
                 () = shutdown.draining().cancelled(), if !self.is_stopping => {
@@ -171,6 +185,7 @@ impl Supervisor {
                 })
                 .collect();
             let grants = gpus::share_out(self.config.gpus.len(), fleet, &claims);
+            self.gpus_short = gpus::short(&claims, &grants);
             for (claim, grant) in claims.iter().zip(&grants) {
                 self.brains.entry(claim.name.clone()).or_default().take(grant);
             }
@@ -216,6 +231,9 @@ impl Supervisor {
             routerless: !self.readings.has_router,
             router_ended: self.is_stopping && self.config.config.router.start && !router_runs,
             gpus: &self.config.gpus,
+            gpus_short: self.gpus_short,
+            answers: std::mem::take(&mut self.answers),
+            is_stopping: self.is_stopping,
         };
         let ports = self.config.ports;
         let orders = self.fleet.step(now, &self.rules, &seen, |fleet| free_port(ports, fleet));
@@ -233,6 +251,14 @@ impl Supervisor {
                 Err(error) => tracing::error!(%error, "state not stored; a restart would not know what runs"),
             }
         }
+    }
+
+    /// Tells an engine to sleep or to wake; what comes of it is in the answers of a later step.
+    pub(super) fn call(&mut self, id: &str, call: Call) {
+        let Some((member, model)) = self.member_and_model(id) else { return };
+        let (client, url, level, id) = (self.sleep_client.clone(), member.url(), member.sleep_level, id.to_owned());
+        let longest_wake = model.sleep.map_or(sleep::LONGEST_WAKE, |terms| terms.longest_wake);
+        self.calls.spawn(async move { (id, call.carry_out(&client, &url, level, longest_wake).await) });
     }
 
     /// Engines wanted now. On the way out the router finishes its streams first, then no engine is wanted.

@@ -12,8 +12,9 @@ use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, Rhyth
 use jiff::Timestamp;
 
 use super::command::CommandTemplate;
-use super::config::{GpuName, ModelConfig, PortRange, StandaloneConfig};
-use super::fleet::{Limits, ModelRules};
+use super::config::{GpuName, ModelConfig, PortRange, SleepConfig, StandaloneConfig};
+use super::fleet::{Limits, ModelRules, SleepLevel};
+use super::sleep::{LONGEST_WAKE, SleepTerms};
 use crate::decision_log::MOST_MEGABYTES;
 use crate::past::PrometheusConfig;
 
@@ -51,6 +52,8 @@ pub struct Model {
     pub schedules: Vec<Schedule>,
     /// What the fleet needs.
     pub rules: ModelRules,
+    /// How its engines sleep, if they do.
+    pub sleep: Option<SleepTerms>,
     /// Its place among those that share the GPUs; `None` if it needs none.
     pub pool: Option<PoolTerms>,
 }
@@ -108,6 +111,9 @@ pub fn validate(config: StandaloneConfig, default_state_dir: &Path) -> Result<Va
             return refuse(key("name"), format!("`{}` is there twice; each model needs a name of its own", model.name));
         }
         let model = validate_model(model, &gpus, control_period, &key)?;
+        if model.settings.min_replicas == 0 && config.router.admin_address.is_none() {
+            return refuse(key("minReplicas"), "must be at least 1 without a router: nothing would hold requests");
+        }
         if let Some(other) = models.iter().find(|other: &&Model| other.served_model_name == model.served_model_name) {
             let problem =
                 format!("`{}` is served by {} already; choose another name", model.served_model_name, other.name);
@@ -166,11 +172,8 @@ fn validate_model(
         );
         return refuse(key("name"), problem);
     }
-    if model.min_replicas == 0 {
-        return refuse(key("minReplicas"), "must be at least 1");
-    }
-    if model.max_replicas < model.min_replicas || model.max_replicas > MOST_REPLICAS {
-        let problem = format!("must be from minReplicas ({}) to {MOST_REPLICAS}", model.min_replicas);
+    if !(model.min_replicas.max(1)..=MOST_REPLICAS).contains(&model.max_replicas) {
+        let problem = format!("must be from minReplicas ({}), at least 1, to {MOST_REPLICAS}", model.min_replicas);
         return refuse(key("maxReplicas"), problem);
     }
     let gpus_per_engine = model.gpus_per_engine.unwrap_or_else(|| u32::from(!gpus.is_empty())) as usize;
@@ -188,8 +191,11 @@ fn validate_model(
         return refuse(key("servedModelName"), "is empty; leave it out or write the name clients use");
     }
     let settings = settings(model, control_period, key)?;
+    let sleep = sleep(model, key)?;
     let rules = ModelRules {
         gpus_per_engine,
+        most_asleep: sleep.map_or(0, |sleep| sleep.engines as usize),
+        sleep_level: sleep.map(|sleep| sleep.level).unwrap_or_default(),
         limits: limits(model, key)?,
         served_model_name: served_model_name.clone(),
         ttft_seconds: settings.objective.ttft_seconds,
@@ -202,6 +208,7 @@ fn validate_model(
         settings,
         schedules: schedules(model, key)?,
         rules,
+        sleep,
         pool: pool.map(|gpus_per_replica| PoolTerms { gpus_per_replica, priority: model.priority }),
     })
 }
@@ -263,6 +270,25 @@ fn settings(
         queue: Queue::Deadline,
         paused: false,
     })
+}
+
+fn sleep(model: &ModelConfig, key: &dyn Fn(&str) -> String) -> Result<Option<SleepTerms>, InvalidKey> {
+    let SleepConfig { engines, level, price } = model.sleep;
+    if engines > MOST_REPLICAS {
+        return refuse(key("sleep.engines"), format!("must be at most {MOST_REPLICAS}"));
+    }
+    let Some(level) = SleepLevel::of_number(level) else {
+        return refuse(key("sleep.level"), "must be 1 (weights in main memory) or 2 (weights loaded again)");
+    };
+    if !(0.0..1.0).contains(&price) {
+        return refuse(key("sleep.price"), "must be from 0 to below 1: what a sleeping engine costs, in ready ones");
+    }
+    let timeout: Duration = model.startup.timeout.into();
+    let longest_wake = match level {
+        SleepLevel::Offloaded => timeout.min(LONGEST_WAKE),
+        SleepLevel::Discarded => timeout,
+    };
+    Ok((engines > 0).then_some(SleepTerms { engines, level, price, longest_wake }))
 }
 
 fn schedules(model: &ModelConfig, key: &dyn Fn(&str) -> String) -> Result<Vec<Schedule>, InvalidKey> {
@@ -345,78 +371,4 @@ fn check_addresses(config: &StandaloneConfig) -> Result<(), InvalidKey> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checked(text: &str) -> Result<Validated, String> {
-        let config: StandaloneConfig = process::config::parse(text)?;
-        validate(config, Path::new("/state")).map_err(|error| error.to_string())
-    }
-
-    const MODEL: &str = "models: [{name: m, command: 'engine --port {port}', maxReplicas: 3}]\n";
-
-    #[test]
-    fn a_short_file_is_enough() {
-        let valid = checked(MODEL).unwrap();
-        assert_eq!(valid.state_dir, Path::new("/state"));
-        assert_eq!(valid.models[0].served_model_name, "m");
-        assert_eq!(valid.models[0].rules.gpus_per_engine, 0);
-        assert!((valid.models[0].settings.objective.attainment - 0.99).abs() < 1e-9);
-    }
-
-    #[test]
-    fn gpus_give_each_engine_one_unless_told_otherwise() {
-        let valid = checked(&format!("{MODEL}gpus: [0, GPU-abc]\n")).unwrap();
-        assert_eq!(valid.gpus, ["0", "GPU-abc"]);
-        assert_eq!(valid.models[0].rules.gpus_per_engine, 1);
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_with_key_and_fix() {
-        let model = |fields: &str| format!("models: [{{name: m, command: 'e {{port}}', maxReplicas: 3, {fields}}}]\n");
-        for (text, expected) in [
-            ("models: []\n".to_owned(), "models: is empty; add at least one model"),
-            (model("minReplicas: 4"), "models[0].maxReplicas: must be from minReplicas (4) to 256"),
-            (model("minReplicas: 0"), "models[0].minReplicas: must be at least 1"),
-            (model("priority: 1"), "models[0].priority: is among models that share GPUs; list them in gpus"),
-            (model("gpusPerEngine: 2"), "models[0].gpusPerEngine: 2 is more than the 0 listed in gpus"),
-            (
-                model("objective: {attainment: '0.99'}"),
-                "models[0].objective.attainment: `0.99` is not a share; write a percentage",
-            ),
-            (model("objective: {ttft: 0s}"), "models[0].objective.ttft: must be above 0"),
-            (
-                model("engineProfile: gpt-9"),
-                "models[0].engineProfile: `gpt-9` is no shipped profile; there are qwen3-32b-",
-            ),
-            (
-                model("schedules: [{cron: '0 8 * * *', duration: 1h, timeZone: Mars, minReplicas: 2}]"),
-                "models[0].schedules[0].timeZone: `Mars` is not among the time zones of this system; write UTC or",
-            ),
-            (format!("{MODEL}prometheus: {{url: p}}\n"), "prometheus.url: `p` is not a URL; write http://HOST:PORT"),
-            (model("servedModelName: ''"), "models[0].servedModelName: is empty"),
-            (model("restart: {backoff: 5m}"), "models[0].restart.maxBackoff: must not be shorter"),
-            (
-                MODEL.replace("name: m", "name: meta-llama/Llama"),
-                "models[0].name: `meta-llama/Llama` must be 1 to 63 lower-case",
-            ),
-            (format!("{MODEL}controlPeriod: 1ms\n"), "controlPeriod: must be between 100ms and 1m"),
-            (format!("{MODEL}gpus: [0, 0]\n"), "gpus[1]: GPU 0 is there twice"),
-            (
-                format!("{MODEL}ports: {{first: 9, last: 10}}\n"),
-                "ports: 2 ports do not hold maxReplicas of all models (3)",
-            ),
-            (format!("{MODEL}adapter: {{address: '0.0.0.0:6443'}}\n"), "adapter.address: must be a loopback address"),
-            (
-                format!("{MODEL}page: {{address: '127.0.0.1:8000'}}\n"),
-                "router.address: port 8000 is also that of page.address",
-            ),
-            (format!("{MODEL}page: {{timeScale: 0}}\n"), "page.timeScale: must be above 0"),
-            (MODEL.replace("{port}", "8000"), "does not use {port}"),
-            (MODEL.replace("maxReplicas", "maxReplica"), "maxReplica"),
-        ] {
-            let message = checked(&text).unwrap_err();
-            assert!(message.contains(expected), "{text}\n{message}");
-        }
-    }
-}
+mod tests;

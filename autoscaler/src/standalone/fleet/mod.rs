@@ -6,9 +6,13 @@
 //!                  ▲    │ ended, or too late  │ ended, or hangs     │ wanted again: back to Ready     SIGTERM, then
 //!                  └─ Crashed ◀──────────────┘                     └ ended: gone                     SIGKILL in time
 //!                    back-off
+//!            router: applied, idle, room to sleep       /sleep answered             wanted again            awake
+//! Draining ─────────────────────────────────────▶ Dozing ──────────────▶ Asleep ──────────────▶ Waking ──────────▶ Ready
+//!                                                   └ refused: Stopping    └ ended: gone          └ fails: killed, Crashed
 //! ```
 //! An engine keeps id, index, port and GPUs from order to end, restarts included.
 
+mod asleep;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -21,6 +25,7 @@ use engines::handover::{Handover, HandoverEngine, HandoverObjective};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use asleep::{CallFailure, SleepLevel};
 pub use step::{Order, RouterView, Seen};
 
 /// All engines of this host.
@@ -33,6 +38,9 @@ pub struct Fleet {
     pub next_number: u64,
     /// The engines that exist.
     pub members: Vec<Member>,
+    /// Models whose engines have no call to sleep. A new autoscaler asks again.
+    #[serde(skip)]
+    pub sleepless: BTreeSet<String>,
 }
 
 /// One engine.
@@ -60,6 +68,12 @@ pub struct Member {
     /// Started with a configuration that no longer holds: it only drains.
     #[serde(default)]
     pub is_retired: bool,
+    /// When it was last woken; `None` if its process has not slept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub woken: Option<Timestamp>,
+    /// How deep it slept last: what its wake must do, whatever the configuration says by then.
+    #[serde(default)]
+    pub sleep_level: SleepLevel,
     /// Where it is in its life.
     pub life: Life,
 }
@@ -94,6 +108,23 @@ pub enum Life {
         /// Since when.
         since: Timestamp,
     },
+    /// Has nothing left to do and is told to sleep.
+    Dozing {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Sleeps: process, port and GPUs are its own, the memory of the GPUs is given up.
+    Asleep {
+        /// Since when.
+        since: Timestamp,
+        /// When `/health` last answered 200.
+        healthy: Timestamp,
+    },
+    /// Is being woken.
+    Waking {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Its process has ended by itself and starts again later.
     Crashed {
         /// Since when.
@@ -111,6 +142,9 @@ impl Life {
             Self::Ready { .. } => "ready",
             Self::Draining { .. } => "draining",
             Self::Stopping { .. } => "stopping",
+            Self::Dozing { .. } => "dozing",
+            Self::Asleep { .. } => "asleep",
+            Self::Waking { .. } => "waking",
             Self::Crashed { .. } => "crashed",
         }
     }
@@ -122,8 +156,16 @@ impl Life {
             | Self::Ready { since, .. }
             | Self::Draining { since, .. }
             | Self::Stopping { since }
+            | Self::Dozing { since }
+            | Self::Asleep { since, .. }
+            | Self::Waking { since }
             | Self::Crashed { since, .. } => *since,
         }
+    }
+
+    /// Whether it sleeps or falls asleep.
+    pub fn sleeps(&self) -> bool {
+        matches!(self, Self::Dozing { .. } | Self::Asleep { .. })
     }
 }
 
@@ -135,7 +177,7 @@ impl Member {
 
     /// Whether it counts towards the replicas of its model: it takes requests or is on its way to.
     pub fn is_active(&self) -> bool {
-        matches!(self.life, Life::Starting { .. } | Life::Ready { .. } | Life::Crashed { .. })
+        matches!(self.life, Life::Starting { .. } | Life::Waking { .. } | Life::Ready { .. } | Life::Crashed { .. })
     }
 
     /// Whether it has a process.
@@ -149,6 +191,10 @@ impl Member {
 pub struct ModelRules {
     /// GPUs of each engine.
     pub gpus_per_engine: usize,
+    /// Most engines that sleep at once.
+    pub most_asleep: usize,
+    /// How deep they sleep.
+    pub sleep_level: SleepLevel,
     /// Time limits, seconds.
     pub limits: Limits,
     /// TTFT objective for the router, under the served name.
@@ -190,7 +236,9 @@ impl Fleet {
                 self.generation = generation;
             }
             // Without requests in it, nothing has to be waited for.
-            Life::Starting { .. } => member.life = Life::Draining { since: now, ready_since: now, generation: 0 },
+            Life::Starting { .. } | Life::Dozing { .. } | Life::Asleep { .. } | Life::Waking { .. } => {
+                member.life = Life::Draining { since: now, ready_since: now, generation: 0 }
+            }
             Life::Crashed { .. } => self.members.retain(|member| member.id != id),
             Life::Draining { .. } | Life::Stopping { .. } => {}
         }
@@ -228,7 +276,11 @@ impl Fleet {
             let state = match member.life {
                 Life::Ready { .. } => EngineState::Ready,
                 Life::Draining { .. } | Life::Stopping { .. } => EngineState::Draining,
-                Life::Starting { .. } | Life::Crashed { .. } => return None,
+                Life::Starting { .. }
+                | Life::Dozing { .. }
+                | Life::Asleep { .. }
+                | Life::Waking { .. }
+                | Life::Crashed { .. } => return None,
             };
             Some(HandoverEngine { id: member.id.clone(), url: member.url(), model: member.model.clone(), state })
         });
@@ -241,4 +293,8 @@ impl Fleet {
         }
         Handover { generation: self.generation, engines: engines.collect(), objectives }
     }
+}
+
+fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
 }

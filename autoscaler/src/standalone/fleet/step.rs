@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Fleet, Life, Limits, Member, ModelRules, ORPHAN_LIMITS, victims};
+use super::{
+    CallFailure, Fleet, Life, Limits, Member, ModelRules, ORPHAN_LIMITS, SleepLevel, seconds_between, victims,
+};
 use crate::standalone::gpus;
 
 /// What was seen since the last step, and what is wanted.
@@ -26,6 +28,12 @@ pub struct Seen<'a> {
     pub router_ended: bool,
     /// All GPUs.
     pub gpus: &'a [String],
+    /// GPUs that models may have and wait for.
+    pub gpus_short: usize,
+    /// What the calls that put to sleep or wake came to, by engine.
+    pub answers: BTreeMap<String, Result<(), CallFailure>>,
+    /// Everything is being ended: nothing goes to sleep.
+    pub is_stopping: bool,
 }
 
 /// What the router says on its admin page.
@@ -59,6 +67,18 @@ pub enum Order {
         /// Why now.
         why: String,
     },
+    /// Put it to sleep.
+    Sleep {
+        /// The engine.
+        id: String,
+        /// Why now.
+        why: String,
+    },
+    /// Wake it.
+    Wake {
+        /// The engine.
+        id: String,
+    },
     /// Something happened to an engine.
     Log {
         /// The engine.
@@ -82,6 +102,7 @@ impl Fleet {
         let mut orders = Vec::new();
         let listed_before = self.handover(models).engines;
         self.take_ends(now, models, seen, &mut orders);
+        self.take_answers(now, seen, &mut orders);
         self.take_health(now, models, seen, &mut orders);
         for (model, wanted) in &seen.wanted {
             let active = self.active(model);
@@ -111,7 +132,7 @@ impl Fleet {
             let Some(how) = seen.ended.get(&member.id) else { return true };
             let rules = models.get(&member.model);
             match (&member.life, rules) {
-                (Life::Starting { .. } | Life::Ready { .. }, Some(rules)) => {
+                (Life::Starting { .. } | Life::Waking { .. } | Life::Ready { .. }, Some(rules)) => {
                     let wait = crash(member, now, &rules.limits);
                     let what = format!("ended by itself ({how}); starts again in {wait:.1} s");
                     orders.push(Order::Log { id: member.id.clone(), what, warning: true });
@@ -120,7 +141,7 @@ impl Fleet {
                 (Life::Crashed { .. }, Some(_)) => true,
                 _ => {
                     let what = format!("has ended ({how})");
-                    orders.push(Order::Log { id: member.id.clone(), what, warning: false });
+                    orders.push(Order::Log { id: member.id.clone(), what, warning: member.life.sleeps() });
                     false
                 }
             }
@@ -147,7 +168,7 @@ impl Fleet {
                     let why = format!("not ready {:.0} s after its start (startup.timeout)", limits.startup);
                     orders.push(Order::Kill { id, why });
                 }
-                Life::Ready { healthy, since } => {
+                Life::Ready { healthy, since } | Life::Asleep { healthy, since } => {
                     if is_healthy == Some(true) {
                         *healthy = now;
                         if seconds_between(*since, now) > limits.max_backoff {
@@ -175,6 +196,8 @@ impl Fleet {
         orders: &mut Vec<Order>,
     ) {
         let Some(rules) = models.get(model) else { return };
+        let is_dozing = |member: &&Member| member.model == model && matches!(member.life, Life::Dozing { .. });
+        let mut dozing = self.members.iter().filter(is_dozing).count();
         for _ in 0..missing {
             // The newest drain has the most work left, so taking it back wastes the least of what is done already.
             let back = self.members.iter_mut().rev().find_map(|member| match member.life {
@@ -187,6 +210,15 @@ impl Fleet {
                 member.life = Life::Ready { since: ready_since, healthy: now };
                 let what = "is wanted again and takes requests".to_owned();
                 orders.push(Order::Log { id: member.id.clone(), what, warning: false });
+                continue;
+            }
+            if let Some(order) = self.wake_one(now, model) {
+                orders.push(order);
+                continue;
+            }
+            // One that falls asleep is woken as soon as it sleeps.
+            if dozing > 0 {
+                dozing -= 1;
                 continue;
             }
             // Too few GPUs or ports now: those of engines that are ending come free, and the next step tries again.
@@ -207,6 +239,8 @@ impl Fleet {
                 restarts: 0,
                 crashes_in_a_row: 0,
                 is_retired: false,
+                woken: None,
+                sleep_level: SleepLevel::default(),
                 life: Life::Starting { since: now },
             });
             orders.push(Order::Start { id });
@@ -227,7 +261,16 @@ impl Fleet {
                     orders.push(Order::Terminate { id, why: "no longer wanted while it starts".to_owned() });
                 }
                 Life::Crashed { .. } => self.members.retain(|member| member.id != id),
-                Life::Draining { .. } | Life::Stopping { .. } => {}
+                Life::Waking { .. } if seen.is_stopping => {
+                    member.life = Life::Stopping { since: now };
+                    orders.push(Order::Terminate { id, why: "everything ends".to_owned() });
+                }
+                // One that wakes is waited for: it can drain, and sleep, only once it is awake.
+                Life::Waking { .. }
+                | Life::Draining { .. }
+                | Life::Stopping { .. }
+                | Life::Dozing { .. }
+                | Life::Asleep { .. } => {}
             }
         }
     }
@@ -239,6 +282,7 @@ impl Fleet {
         seen: &Seen<'_>,
         orders: &mut Vec<Order>,
     ) {
+        let mut room = self.make_room(now, models, seen, orders);
         for (member, limits) in with_limits(&mut self.members, models) {
             let id = member.id.clone();
             match member.life {
@@ -250,11 +294,18 @@ impl Fleet {
                 }
                 Life::Draining { since, generation, .. } => {
                     let waited = seconds_between(since, now);
-                    let why = match is_idle(&id, generation, seen) {
+                    let is_idle = is_idle(&id, generation, seen);
+                    let why = match is_idle {
                         true => format!("idle after draining for {waited:.1} s"),
                         false if waited > limits.drain => format!("still busy after {waited:.0} s (drain.timeout)"),
                         false => continue,
                     };
+                    if is_idle && room.take(member) {
+                        member.life = Life::Dozing { since: now };
+                        member.sleep_level = models.get(&member.model).map_or(member.sleep_level, |m| m.sleep_level);
+                        orders.push(Order::Sleep { id, why });
+                        continue;
+                    }
                     member.life = Life::Stopping { since: now };
                     orders.push(Order::Terminate { id, why });
                 }
@@ -297,12 +348,9 @@ fn crash(member: &mut Member, now: Timestamp, limits: &Limits) -> f64 {
     let doublings = i32::try_from(member.crashes_in_a_row.min(30)).unwrap_or(30);
     let wait = (limits.backoff * 2f64.powi(doublings)).min(limits.max_backoff);
     member.crashes_in_a_row = member.crashes_in_a_row.saturating_add(1);
+    member.woken = None;
     let restart_at =
         SignedDuration::try_from_secs_f64(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
     member.life = Life::Crashed { since: now, restart_at };
     wait
-}
-
-fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
-    to.duration_since(from).as_secs_f64()
 }

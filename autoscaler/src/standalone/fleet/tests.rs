@@ -1,12 +1,21 @@
 use super::*;
 
+mod asleep;
+
 fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_000_000_000 + milliseconds).unwrap()
 }
 
 fn rules() -> BTreeMap<String, ModelRules> {
     let limits = Limits { startup: 60.0, drain: 10.0, stop: 5.0, backoff: 1.0, max_backoff: 8.0, health: 20.0 };
-    let rules = ModelRules { gpus_per_engine: 0, limits, served_model_name: "served".into(), ttft_seconds: 1.5 };
+    let rules = ModelRules {
+        gpus_per_engine: 0,
+        most_asleep: 0,
+        sleep_level: SleepLevel::Offloaded,
+        limits,
+        served_model_name: "served".into(),
+        ttft_seconds: 1.5,
+    };
     BTreeMap::from([("m".to_owned(), rules)])
 }
 

@@ -12,9 +12,12 @@ pub(super) fn choose(members: &[Member], model: &str, count: usize, load: &BTree
         let key = |m: &Member| match m.life {
             Life::Crashed { .. } => (0, 0.0),
             Life::Starting { .. } => (1, 0.0),
-            Life::Ready { .. } | Life::Draining { .. } | Life::Stopping { .. } => {
-                (2, load.get(&m.id).copied().unwrap_or(0.0))
-            }
+            Life::Ready { .. }
+            | Life::Waking { .. }
+            | Life::Dozing { .. }
+            | Life::Asleep { .. }
+            | Life::Draining { .. }
+            | Life::Stopping { .. } => (2, load.get(&m.id).copied().unwrap_or(0.0)),
         };
         let (rank_a, load_a) = key(a);
         let (rank_b, load_b) = key(b);

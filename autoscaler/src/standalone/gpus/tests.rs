@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::standalone::brain::{Brain, Readings};
-use crate::standalone::fleet::{Order, Seen};
+use crate::standalone::fleet::{CallFailure, Order, Seen};
 use crate::standalone::readings::EngineReading;
 use crate::standalone::validate::{Model, Validated, validate};
 
@@ -28,6 +28,8 @@ struct Host {
     fleet: Fleet,
     brains: BTreeMap<String, Brain>,
     ended: BTreeMap<String, String>,
+    answers: BTreeMap<String, Result<(), CallFailure>>,
+    gpus_short: usize,
     milliseconds: i64,
     /// Every reason that `patient` was ever bound by.
     bound_by: BTreeSet<&'static str>,
@@ -36,9 +38,14 @@ struct Host {
 impl Host {
     /// `urgent` comes before `patient`; an engine of either carries 4 requests at once.
     fn with_gpus(gpus: &str) -> Self {
+        Self::with(gpus, "")
+    }
+
+    /// The same with more keys of both models.
+    fn with(gpus: &str, keys: &str) -> Self {
         let model = |name: &str, priority: i32| {
             format!(
-                "- {{name: {name}, command: 'e {{port}}', maxReplicas: 4, capacityPrior: 4, priority: {priority}}}\n"
+                "- {{name: {name}, command: 'e {{port}}', maxReplicas: 4, capacityPrior: 4, priority: {priority}{keys}}}\n"
             )
         };
         let text = format!(
@@ -54,6 +61,8 @@ impl Host {
             fleet: Fleet::default(),
             brains,
             ended: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            gpus_short: 0,
             milliseconds: 0,
             bound_by: BTreeSet::new(),
         }
@@ -69,6 +78,7 @@ impl Host {
                 |model: &Model| self.brains.get_mut(&model.name).unwrap().decide(model, &self.fleet, &readings, now);
             let claims: Vec<Claim> = self.config.models.iter().filter_map(decide).collect();
             let grants = share_out(self.config.gpus.len(), &self.fleet, &claims);
+            self.gpus_short = short(&claims, &grants);
             for (claim, grant) in claims.iter().zip(&grants) {
                 self.brains.get_mut(&claim.name).unwrap().take(grant);
             }
@@ -92,7 +102,7 @@ impl Host {
         Readings { engines: good.clone(), good, ..Readings::default() }
     }
 
-    /// Engines are healthy at once, idle when they drain, and gone a step after they are told to end.
+    /// Engines are healthy at once, idle when they drain, asleep, awake or gone a step after they are told to be.
     fn step(&mut self, now: Timestamp) {
         let rules = self.config.models.iter().map(|model| (model.name.clone(), model.rules.clone())).collect();
         let seen = Seen {
@@ -102,11 +112,15 @@ impl Host {
             load: self.fleet.members.iter().map(|member| (member.id.clone(), 0.0)).collect(),
             routerless: true,
             gpus: &self.config.gpus,
+            gpus_short: self.gpus_short,
+            answers: std::mem::take(&mut self.answers),
             ..Seen::default()
         };
         for order in self.fleet.step(now, &rules, &seen, |fleet| u16::try_from(fleet.next_number).ok()) {
-            if let Order::Terminate { id, .. } = order {
-                self.ended.insert(id, "SIGTERM".to_owned());
+            match order {
+                Order::Terminate { id, .. } => drop(self.ended.insert(id, "SIGTERM".to_owned())),
+                Order::Sleep { id, .. } | Order::Wake { id } => drop(self.answers.insert(id, Ok(()))),
+                _ => {}
             }
         }
     }
@@ -150,4 +164,20 @@ fn engines_of_an_earlier_configuration_hold_their_gpus_until_they_are_gone() {
     host.fleet.members.retain(|member| member.model != "gone");
     host.live(5, 12.0, 0.0);
     assert_eq!((host.engines(), host.reasons("urgent")[0]), ((2, 1), reasons::LIMITED_BY_POOL));
+}
+
+#[test]
+fn a_sleeping_engine_keeps_its_gpu_for_its_model_until_another_waits_for_it() {
+    let mut host = Host::with("[0, 1, 2, 3]", ", sleep: {engines: 3}, scaleDown: {stabilizationSeconds: 5}");
+    let asleep = |host: &Host| (host.fleet.asleep("urgent"), host.fleet.asleep("patient"));
+    host.live(20, 0.0, 8.0);
+    host.live(20, 0.0, 0.0);
+    assert_eq!((host.engines(), asleep(&host)), ((1, 1), (0, 2)));
+    let sleeping = host.fleet.next_number;
+    host.live(10, 0.0, 8.0);
+    assert_eq!((host.engines(), asleep(&host)), ((1, 3), (0, 0)));
+    assert_eq!(host.fleet.next_number, sleeping, "nothing was started: those that slept were woken");
+    host.live(20, 0.0, 0.0);
+    host.live(10, 12.0, 0.0);
+    assert_eq!((host.engines(), asleep(&host)), ((3, 1), (0, 0)));
 }

@@ -11,6 +11,7 @@ use crate::standalone::config::PortRange;
 use crate::standalone::fingerprint::fingerprint;
 use crate::standalone::fleet::{Fleet, Member, Order};
 use crate::standalone::launch::Launch;
+use crate::standalone::sleep::Call;
 use crate::standalone::validate::Model;
 
 impl Supervisor {
@@ -24,6 +25,14 @@ impl Supervisor {
             Order::Kill { id, why } => {
                 self.board.tell_engine(now, &id, &format!("gets SIGKILL: {why}"), true);
                 self.signal(&id, Signal::SIGKILL);
+            }
+            Order::Sleep { id, why } => {
+                self.board.tell_engine(now, &id, &format!("is put to sleep: {why}"), false);
+                self.call(&id, Call::Sleep);
+            }
+            Order::Wake { id } => {
+                self.board.tell_engine(now, &id, "is woken", false);
+                self.call(&id, Call::Wake);
             }
             Order::Log { id, what, warning } => self.board.tell_engine(now, &id, &what, warning),
         }
@@ -50,7 +59,7 @@ impl Supervisor {
         }
     }
 
-    fn member_and_model(&self, id: &str) -> Option<(&Member, &Model)> {
+    pub(super) fn member_and_model(&self, id: &str) -> Option<(&Member, &Model)> {
         let member = self.fleet.member(id)?;
         let model = self.config.models.iter().find(|model| model.name == member.model)?;
         Some((member, model))

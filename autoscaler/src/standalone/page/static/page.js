@@ -114,7 +114,8 @@
     const answered = Object.entries(shown.answered_total);
     const total = answered.reduce((sum, [, count]) => sum + count, 0);
     const failed = answered.reduce((sum, [code, count]) => sum + (Number(code) >= 500 ? count : 0), 0);
-    const starting = now.starting ? `${now.starting} starting` : `of ${shown.min_replicas} to ${shown.max_replicas}`;
+    const others = [now.starting ? `${now.starting} starting` : "", shown.asleep ? `${shown.asleep} asleep` : ""].filter(Boolean);
+    const starting = others.join(", ") || `of ${shown.min_replicas} to ${shown.max_replicas}`;
     const objective = shown.objective_ttft_seconds;
     $("tiles").replaceChildren(
       tile("Demand", format(now.arrivals_per_second, now.arrivals_per_second < 10 ? 1 : 0), "req/s", "arriving at the router"),
