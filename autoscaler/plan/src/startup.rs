@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::facts::{EngineFacts, Milestones, Phase};
+
+/// Creation times of pods are cut to this.
+const CREATION_STEP: SignedDuration = SignedDuration::from_secs(1);
 
 /// Start-up time believed before the first engine was seen to start: cached weights and compile cache, one GPU.
 pub const STARTUP_PRIOR_SECONDS: f64 = 120.0;
@@ -175,8 +178,13 @@ impl StartupState {
     }
 
     /// The order that an engine created then answers to: the last one before it. One that was woken answers it too.
+    ///
+    /// Kubernetes writes creation times in whole seconds, so an order of the same second may be the one.
     pub(crate) fn take_order(&mut self, created: Timestamp) -> Option<Timestamp> {
-        let index = self.orders.iter().rposition(|order| order.at <= created)?;
+        let is_whole = created.subsec_nanosecond() == 0;
+        let until = if is_whole { created.checked_add(CREATION_STEP).unwrap_or(created) } else { created };
+        let is_before = |order: &Order| order.at <= created || order.at < until;
+        let index = self.orders.iter().rposition(is_before)?;
         let order = self.orders.get_mut(index)?;
         let at = order.at;
         order.replicas = order.replicas.saturating_sub(1);
@@ -283,6 +291,18 @@ mod tests {
 
     fn starting(id: &str, since: i64) -> EngineFacts {
         EngineFacts { phase: Phase::Starting { since: at(since) }, ..ready(id, since, since) }
+    }
+
+    #[test]
+    fn a_pod_stamped_with_the_second_of_its_order_answers_that_order_and_not_an_older_one() {
+        let mut state = StartupState::default();
+        let ordered = |milliseconds: i64| Timestamp::from_millisecond(1_000_000_000 + milliseconds).expect("in range");
+        state.ordered(1, ordered(40_136));
+        state.ordered(1, ordered(60_289));
+        state.learn(&[ready("a", 60, 71)], at(71));
+        assert_eq!(state.seconds, [10.711]);
+        state.learn(&[ready("a", 60, 71), ready("b", 40, 72)], at(72));
+        assert_eq!(state.seconds, [10.711, 31.864]);
     }
 
     #[test]

@@ -46,6 +46,11 @@ fn a_page_is_explained_model_by_model_and_an_unknown_one_is_named() {
     let page = json!({"at_ms": 5, "models": [model("a"), model("b")]});
     let page: standalone::Page = serde_json::from_value(page).expect("a page");
     insta::assert_snapshot!(standalone::explain_page(&page, None).expect("both"));
+    let mut sleeping = model("c");
+    sleeping["asleep"] = json!(2);
+    let sleeping: standalone::Page = serde_json::from_value(json!({"models": [sleeping]})).expect("a page");
+    let text = standalone::explain_page(&sleeping, None).expect("one");
+    assert!(text.contains("3 wanted, 2 Ready, 1 starting, 2 asleep.\n"), "{text}");
     let error = standalone::explain_page(&page, Some("c")).expect_err("unknown").to_string();
     assert_eq!(error, "no model `c` runs there; known are: a, b");
 }

@@ -55,6 +55,18 @@ fn a_drained_engine_sleeps_out_of_the_list_and_the_one_beyond_the_beds_ends() {
 }
 
 #[test]
+fn a_fleet_that_was_stored_before_engines_slept_is_read_and_one_that_sleeps_survives_its_text() {
+    let host = Host::with_a_sleeper(1);
+    let text = serde_json::to_string(&host.fleet).unwrap();
+    assert_eq!(serde_json::from_str::<Fleet>(&text).unwrap(), host.fleet);
+    let fleet = Host::with_ready(1).fleet;
+    let text = serde_json::to_string(&fleet).unwrap();
+    let before = text.replace(",\"sleepLevel\":\"offloaded\"", "");
+    assert!(before.len() < text.len() && !before.contains("woken"), "{before}");
+    assert_eq!(serde_json::from_str::<Fleet>(&before).unwrap(), fleet);
+}
+
+#[test]
 fn a_sleeper_is_woken_before_anything_starts_and_is_listed_once_it_is_awake() {
     let mut host = Host::with_a_sleeper(1);
     assert_eq!(host.step(5000, &wanted(3)), [wake("m-1"), start("m-2")]);
