@@ -12,6 +12,8 @@ pub struct Usage {
     startup_points: usize,
     /// While paths are added: probability mass at whole demands. Afterwards: use. Row by point, layer 0 unused.
     values: Vec<f64>,
+    /// Use of each layer, summed over the points; it falls from layer to layer.
+    totals: Vec<f64>,
 }
 
 impl Usage {
@@ -37,13 +39,22 @@ impl Usage {
 
     /// Turns mass into use, once all paths are in.
     pub(crate) fn finish(&mut self) {
+        self.totals.clear();
+        self.totals.resize(self.layers + 1, 0.0);
         for row in self.values.chunks_exact_mut(self.layers + 1) {
             let mut above = 0.0;
-            for value in row.iter_mut().rev() {
+            for (value, total) in row.iter_mut().zip(&mut self.totals).rev() {
                 above += *value;
                 *value = above;
+                *total += above;
             }
         }
+    }
+
+    /// The highest layer whose use, summed over the points, is more than `least`; 0 if none is.
+    #[must_use]
+    pub fn highest_used(&self, least: f64) -> usize {
+        self.totals.iter().rposition(|total| *total > least).unwrap_or(0)
     }
 
     /// Points of the horizon.
@@ -92,5 +103,6 @@ mod tests {
         for (layer, expected) in expected.into_iter().enumerate() {
             assert!((usage.of(layer + 1, 0) - expected).abs() < 1e-12, "layer {}", layer + 1);
         }
+        assert_eq!([0.2, 0.5, 0.9].map(|least| usage.highest_used(least)), [3, 2, 0]);
     }
 }

@@ -75,6 +75,11 @@ impl Horizon<'_> {
         let sleeps = |sleepers: &Sleepers| layer <= sleepers.reach && layer + sleepers.most > sleepers.reach;
         self.sleepers.filter(sleeps).map_or(1.0, |sleepers| 1.0 - sleepers.price)
     }
+
+    /// The least that any layer costs.
+    fn least_cost(&self) -> f64 {
+        self.sleepers.map_or(1.0, |sleepers| 1.0 - sleepers.price)
+    }
 }
 
 impl Layers {
@@ -96,7 +101,9 @@ impl Layers {
     /// It is ski rental (an idle replica is kept as long as its return would cost more) with a forecast, and credits what is
     /// on its way by what is left of its start-up time.
     pub(crate) fn step(&mut self, horizon: &Horizon<'_>, tables: &mut Tables) -> u32 {
-        let top = (1..=horizon.usage.layers()).rev().find(|layer| self.wants(*layer, horizon, tables));
+        // Above it none is worth a replica for one point, at the least that one costs.
+        let least = (horizon.least_cost() - 1e-9) / self.price;
+        let top = (1..=horizon.usage.highest_used(least)).rev().find(|layer| self.wants(*layer, horizon, tables));
         let top = top.unwrap_or(0);
         for on in &mut self.on {
             on.age = on.age.saturating_add(1);
