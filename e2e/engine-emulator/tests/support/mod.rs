@@ -1,7 +1,7 @@
 //! The real binary in a process of its own, and a client that sees every byte.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Engine {
 
     /// Starts `program` with `serve` and the flags, in dev mode; does not wait.
     pub(crate) fn launch(mut program: Command, flags: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = testkit::free_port().expect("a free port");
         let child = program
             .args(["serve", "./tiny", "--served-model-name", "tiny", "--host", "127.0.0.1"])
             .args(["--port", &port.to_string()])
