@@ -16,7 +16,7 @@ mod validate;
 
 pub use percent::{ParsePercentError, Percent};
 pub use pool::{PoolMember, PoolSpec, pool_member};
-pub use schedule::{Schedule, ScheduleError};
+pub use schedule::{Schedule, ScheduleError, settings_at};
 pub use spec::{
     EngineAutoscaler, EngineAutoscalerSpec, Mode, ObjectiveSpec, ScaleDownSpec, ScaleTargetRef, StartupSpec,
 };

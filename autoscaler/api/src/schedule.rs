@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use autoscaler_plan::ScheduledFloor;
+use autoscaler_plan::{ScheduledFloor, Settings};
 use cronexpr::{Crontab, MakeTimestamp};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -31,6 +31,13 @@ impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
         (&self.written, self.duration, self.min_replicas) == (&other.written, other.duration, other.min_replicas)
     }
+}
+
+/// The settings with the floors that the schedules have at this moment.
+#[must_use]
+pub fn settings_at(settings: &Settings, schedules: &[Schedule], now: Timestamp) -> Settings {
+    let floors = schedules.iter().flat_map(|schedule| schedule.floors(now)).collect();
+    Settings { floors, ..settings.clone() }
 }
 
 /// Why a schedule cannot be kept: the key below it, the problem and the fix.

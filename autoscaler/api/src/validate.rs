@@ -8,7 +8,7 @@ use engine_model::{Preset, preset, presets};
 use jiff::Timestamp;
 
 use crate::pool::{PoolMember, pool_member};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, settings_at};
 use crate::spec::{EngineAutoscalerSpec, Mode};
 
 /// A spec that can be acted on.
@@ -32,8 +32,7 @@ impl Validated {
     /// The settings with the floors of this moment.
     #[must_use]
     pub fn settings_at(&self, now: Timestamp) -> Settings {
-        let floors = self.schedules.iter().flat_map(|schedule| schedule.floors(now)).collect();
-        Settings { floors, ..self.settings.clone() }
+        settings_at(&self.settings, &self.schedules, now)
     }
 }
 

@@ -64,7 +64,13 @@ fn facts(step: usize, finished: &mut f64) -> (Facts, Timestamp) {
     };
     let router = RouterReplica { id: "ns/router".to_owned(), observation: RouterObservation::Seen(router) };
     (
-        Facts { settings: settings(), replicas: ENGINES as u32, engines, router: RouterFacts::Replicas(vec![router]) },
+        Facts {
+            settings: settings(),
+            replicas: ENGINES as u32,
+            engines,
+            router: RouterFacts::Replicas(vec![router]),
+            standby: None,
+        },
         now,
     )
 }

@@ -233,7 +233,7 @@ impl Predictive {
             RouterObservation::Unreachable { reason: "the scrape was lost".to_owned() }
         };
         let router = RouterFacts::Replicas(vec![RouterReplica { id: "trace/router".to_owned(), observation }]);
-        Facts { settings: self.settings.clone(), replicas: signals.replicas, engines, router }
+        Facts { settings: self.settings.clone(), replicas: signals.replicas, engines, router, standby: None }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::look::Look;
 use crate::planner::{Planned, Starts, missed};
 use crate::schedule;
 use crate::score::Period;
-use crate::standby::{Standby, StandbyTier};
+use crate::standby::StandbyTier;
 use crate::startup::{Startup, seconds_between};
 use crate::state::State;
 use learn::{learn, wake};
@@ -31,16 +31,11 @@ const ROUNDING: f64 = 0.02;
 ///
 /// `state` is what the previous call left; a fresh one never scales down before one stabilisation window has passed.
 pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
-    decide_with_standby(facts, None, state, now)
-}
-
-/// [`decide`] for a target whose engines may sleep: what is asleep can be had by a wake, and what is released may sleep.
-pub fn decide_with_standby(facts: &Facts, standby: Option<Standby>, state: &mut State, now: Timestamp) -> Decision {
     let facts = &settle_newcomers(facts, now);
     let settings = &facts.settings;
     let look = Look::at(facts, now);
     let (startup, elapsed_seconds) = learn(facts, &look, state, now);
-    let tier = standby.map(|standby| StandbyTier::new(standby, wake(settings, state), facts));
+    let tier = facts.standby.map(|standby| StandbyTier::new(standby, wake(settings, state), facts));
     let prior = CapacityPrior { requests: settings.capacity_prior, profile: settings.engine_profile.as_ref() };
     let present = look.in_service / f64::from(look.observed.ready.max(1));
     let capacity = state.capacity.at(&settings.objective, &prior, present);
@@ -55,9 +50,12 @@ pub fn decide_with_standby(facts: &Facts, standby: Option<Standby>, state: &mut 
     state.demand.retain(facts);
     let mut demand = state.demand.at(&look, &capacity, times);
     let starts = Starts { startup: &startup, standby: tier.as_ref() };
-    let planned = state.plan.advance(settings, &demand, &look, &capacity, starts, now);
+    let missed = missed(&demand, &look, &capacity, settings);
+    let planned = state.plan.advance(settings, &demand, missed, &look, starts, now);
     demand.forecast_per_second = planned.as_ref().and_then(|planned| arrivals_at(planned, &demand, &capacity));
-    let score = state.score.advance(settings, &startup, period(facts, &look, &demand, &capacity), now);
+    // What this control period costs and misses.
+    let period = Period { billed: facts.replicas + look.observed.draining, demand: demand.replicas, missed };
+    let score = state.score.advance(settings, &startup, period, now);
     let forecast_coverage = state.forecast_coverage().map(|(judged, covered)| ForecastCoverage { judged, covered });
     let floor = floor(&demand);
     let wanted = wanted(floor, planned.as_ref(), &demand);
@@ -93,15 +91,6 @@ pub fn decide_with_standby(facts: &Facts, standby: Option<Standby>, state: &mut 
     };
     hold_if_contradictory(facts, &mut decision);
     decision
-}
-
-/// What this control period costs and misses.
-fn period(facts: &Facts, look: &Look, demand: &Demand, capacity: &Capacity) -> Period {
-    Period {
-        billed: facts.replicas + look.observed.draining,
-        demand: demand.replicas,
-        missed: missed(demand, look, capacity, &facts.settings),
-    }
 }
 
 /// Replicas that are on their way.

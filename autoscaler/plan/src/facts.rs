@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::schedule::ScheduledFloor;
+use crate::standby::Standby;
 
 /// Requests at once that a replica is believed to carry before anything was learned.
 ///
@@ -28,6 +29,9 @@ pub struct Facts {
     pub engines: Vec<EngineFacts>,
     /// What the routers say about this model.
     pub router: RouterFacts,
+    /// What sleeps and may sleep; `None` where no engine ever does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
 }
 
 /// The operator's settings, already validated.

@@ -41,7 +41,7 @@ mod variants;
 pub use autoscaler_forecast::{Rhythm, RhythmError};
 pub use capacity::{Capacity, CapacitySource};
 pub use check::{Contradiction, check_decision, check_division};
-pub use decide::{decide, decide_with_standby};
+pub use decide::decide;
 pub use decision::{Credit, Decision, Demand, ForecastCoverage, Observed, Reason, reasons};
 pub use explain::Term;
 pub use facts::{

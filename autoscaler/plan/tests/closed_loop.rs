@@ -163,7 +163,13 @@ impl Host {
             engines: views,
         };
         let router = RouterReplica { id: "router".to_owned(), observation: RouterObservation::Seen(sample) };
-        Facts { settings: settings(), replicas: self.replicas(), engines, router: RouterFacts::Replicas(vec![router]) }
+        Facts {
+            settings: settings(),
+            replicas: self.replicas(),
+            engines,
+            router: RouterFacts::Replicas(vec![router]),
+            standby: None,
+        }
     }
 
     fn apply(&mut self, replicas: u32) {

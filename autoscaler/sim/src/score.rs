@@ -22,6 +22,17 @@ pub enum Discipline {
     Deadline,
 }
 
+impl Discipline {
+    /// As flags and lines of output name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fifo => "fifo",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
 /// Shares of the time in which demand stayed below a forecast quantile, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Coverage {

@@ -11,7 +11,13 @@ fn at(seconds: i64) -> Timestamp {
 
 pub(crate) fn record(seconds: i64) -> LogRecord {
     let replicas = u32::try_from(seconds).unwrap() % 5 + 1;
-    let facts = Facts { settings: settings(), replicas, engines: Vec::new(), router: RouterFacts::NotConfigured };
+    let facts = Facts {
+        settings: settings(),
+        replicas,
+        engines: Vec::new(),
+        router: RouterFacts::NotConfigured,
+        standby: None,
+    };
     let decision = decide(&facts, &mut State::default(), at(seconds));
     LogRecord::new(at(seconds), facts, decision)
 }

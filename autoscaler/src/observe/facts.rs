@@ -90,7 +90,7 @@ pub fn facts(view: &TargetView<'_>, readings: &Readings, freshness: &Freshness, 
             RouterFacts::Replicas(replicas.collect())
         }
     };
-    Facts { settings: view.settings.clone(), replicas: view.replicas, engines, router }
+    Facts { settings: view.settings.clone(), replicas: view.replicas, engines, router, standby: None }
 }
 
 fn phase(engine: &Engine, now: Timestamp) -> Phase {

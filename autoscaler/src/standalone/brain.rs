@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use autoscaler_plan::{
     Claim, Decision, EngineFacts, Facts, Grant, LogRecord, Milestones, Observation, Phase, RouterFacts,
-    RouterObservation, RouterReplica, RouterSample, Standby, State, decide_with_standby,
+    RouterObservation, RouterReplica, RouterSample, Standby, State, decide,
 };
 use jiff::Timestamp;
 
@@ -60,8 +60,7 @@ impl Brain {
     /// is granted, see [`Brain::take`].
     pub fn decide(&mut self, model: &Model, fleet: &Fleet, readings: &Readings, now: Timestamp) -> Option<Claim> {
         let facts = facts(model, self.wanted, fleet, readings, now);
-        let standby = standby(model, fleet);
-        let decision = decide_with_standby(&facts, standby, &mut self.state, now);
+        let decision = decide(&facts, &mut self.state, now);
         let claim = model.pool.map(|terms| {
             let claim = Claim::of(&model.name, terms, &facts, &decision, &self.state);
             // A sleeping engine keeps its GPUs, and is the next to serve.
@@ -109,7 +108,8 @@ fn facts(model: &Model, wanted: u32, fleet: &Fleet, readings: &Readings, now: Ti
             observation: observation(member, readings, now, stale_seconds),
         })
         .collect();
-    Facts { settings, replicas: wanted, engines, router: router_facts(model, readings, now, stale_seconds) }
+    let router = router_facts(model, readings, now, stale_seconds);
+    Facts { settings, replicas: wanted, engines, router, standby: standby(model, fleet) }
 }
 
 /// What of a model's engines sleeps; `None` where none ever will.

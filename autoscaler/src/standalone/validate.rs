@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use autoscaler_api::{Schedule, engine_profile};
+use autoscaler_api::{Schedule, engine_profile, settings_at};
 use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, Rhythm, RhythmError, Settings};
 
 use jiff::Timestamp;
@@ -62,8 +62,7 @@ impl Model {
     /// The settings with the floors of this moment.
     #[must_use]
     pub fn settings_at(&self, now: Timestamp) -> Settings {
-        let floors = self.schedules.iter().flat_map(|schedule| schedule.floors(now)).collect();
-        Settings { floors, ..self.settings.clone() }
+        settings_at(&self.settings, &self.schedules, now)
     }
 }
 

@@ -56,13 +56,6 @@ pub(super) struct Bars {
     pub(super) ramp: Option<(f64, f64)>,
 }
 
-pub(super) fn queue_name(queue: Discipline) -> &'static str {
-    match queue {
-        Discipline::Fifo => "fifo",
-        Discipline::Deadline => "deadline",
-    }
-}
-
 /// `None` without values, and where one is not a positive number.
 pub(super) fn geometric_mean(values: &[f64]) -> Option<f64> {
     let is_good = !values.is_empty() && values.iter().all(|value| value.is_finite() && *value > 0.0);

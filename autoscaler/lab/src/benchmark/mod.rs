@@ -17,8 +17,10 @@ mod traces;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use autoscaler_sim::{Discipline, Level};
+
 use crate::error::LabError;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Tuning};
 use crate::policies::Choice;
 use crate::progress::Progress;
 use crate::recurring::{day_autocorrelation, is_recurring};
@@ -125,6 +127,27 @@ pub fn run(
     }
     report.markdown = format!("{}{}", bars.markdown(), report.markdown);
     Ok(report)
+}
+
+impl Benchmark {
+    /// What the tables on one trace have in common: the first attainment and seed, fluid, deadline, tuned in hindsight.
+    fn on_one_trace(&self) -> Experiment {
+        Experiment {
+            attainment: self.attainments.first().copied().unwrap_or(0.99),
+            queues: vec![Discipline::Deadline],
+            levels: vec![Level::Fluid],
+            tuning: Tuning::Hindsight,
+            seeds: self.experiment.seeds.iter().take(1).copied().collect(),
+            keeps_steps: false,
+            ..self.experiment.clone()
+        }
+    }
+
+    /// Ours, and those of the named baselines that are among the policies.
+    fn ours_and(&self, rivals: &[&str]) -> Vec<Choice> {
+        let is_meant = |policy: &&Choice| policy.is_own() || rivals.contains(&policy.name());
+        self.policies.iter().filter(is_meant).cloned().collect()
+    }
 }
 
 /// Of the traces that recur, the middle one by how much they do (the lower of two), by a rule that knows no names.

@@ -1,10 +1,10 @@
 //! Sensitivity to mean demand and start-up time, and ours without its parts, on one recurring trace.
 
-use autoscaler_sim::{Discipline, Level, StartupLaw, Stretch};
+use autoscaler_sim::{Discipline, StartupLaw, Stretch};
 
 use super::{Benchmark, Report, Table};
 use crate::error::LabError;
-use crate::experiment::{Experiment, Results, Tuning, prepare, run, run_prepared};
+use crate::experiment::{Experiment, Results, prepare, run, run_prepared};
 use crate::output::{json_lines, summaries};
 use crate::policies::{ABLATIONS, Choice};
 use crate::progress::Progress;
@@ -22,15 +22,7 @@ pub(super) fn play(
     progress: &Progress,
     report: &mut Report,
 ) -> Result<(), LabError> {
-    let base = Experiment {
-        attainment: benchmark.attainments.first().copied().unwrap_or(0.99),
-        queues: vec![Discipline::Deadline],
-        levels: vec![Level::Fluid],
-        tuning: Tuning::Hindsight,
-        seeds: benchmark.experiment.seeds.iter().take(1).copied().collect(),
-        keeps_steps: false,
-        ..benchmark.experiment.clone()
-    };
+    let base = benchmark.on_one_trace();
     if benchmark.tables.contains(&Table::Sensitivity) {
         sensitivity(benchmark, &base, trace, progress, report)?;
     }
@@ -47,8 +39,7 @@ fn sensitivity(
     progress: &Progress,
     report: &mut Report,
 ) -> Result<(), LabError> {
-    let policies: Vec<Choice> =
-        benchmark.policies.iter().filter(|policy| policy.is_own() || policy.name() == RIVAL).cloned().collect();
+    let policies = benchmark.ours_and(&[RIVAL]);
     report.markdown += &format!("## Sensitivity\n\n{}, baselines tuned in hindsight.\n\n{HEADING}", trace.name());
     for mean in MEANS {
         let experiment = Experiment { mean_replicas: Some(mean), ..base.clone() };
@@ -72,8 +63,8 @@ fn ablations(
     progress: &Progress,
     report: &mut Report,
 ) -> Result<(), LabError> {
-    let whole = benchmark.policies.iter().filter(|policy| policy.is_own()).cloned();
-    let policies: Vec<Choice> = whole.chain(ABLATIONS.iter().copied().map(Choice::Own)).collect();
+    let mut policies = benchmark.ours_and(&[]);
+    policies.extend(ABLATIONS.iter().copied().map(Choice::Own));
     report.markdown += &format!("## Ablations\n\n{}; ours as it is, and without its parts.\n\n", trace.name());
     for own in ABLATIONS {
         report.markdown += &format!("- `{}`: {}\n", own.name, own.source);
@@ -102,7 +93,7 @@ fn note(report: &mut Report, results: &Results, what: &str) -> Result<(), LabErr
         report.markdown += &format!(
             "| {what} | {} | {} | {:.2} | {:.2} | {:.2} | {:.1} | {} |\n",
             summary.policy,
-            super::bars::queue_name(summary.queue),
+            summary.queue.name(),
             summary.times_opt,
             summary.overflow * 100.0,
             summary.attainment * 100.0,

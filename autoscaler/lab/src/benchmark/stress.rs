@@ -1,13 +1,12 @@
 //! What goes wrong, on one recurring trace: how bad the worst hour is, and how long it takes.
 
 use autoscaler_sim::fluid::Block;
-use autoscaler_sim::{Discipline, Faults, Level, Stretch};
+use autoscaler_sim::{Faults, Stretch};
 
 use super::{Benchmark, Report, Table};
 use crate::error::LabError;
-use crate::experiment::{Experiment, Tuning, run};
+use crate::experiment::{Experiment, run};
 use crate::output::{json_lines, summaries};
-use crate::policies::Choice;
 use crate::progress::Progress;
 use crate::trace::{Lengths, Trace};
 
@@ -102,25 +101,12 @@ pub(super) fn play(
     if !benchmark.tables.contains(&Table::Stress) {
         return Ok(());
     }
-    let policies: Vec<Choice> = benchmark
-        .policies
-        .iter()
-        .filter(|policy| policy.is_own() || RIVALS.contains(&policy.name()))
-        .cloned()
-        .collect();
+    let policies = benchmark.ours_and(&RIVALS);
     let rates: Vec<f64> = trace.counts(MINUTE).into_iter().map(|count| count / MINUTE).collect();
     let at = begin(&rates, benchmark.experiment.train_seconds);
     let from_seconds = at as f64 * MINUTE;
-    let base = Experiment {
-        attainment: benchmark.attainments.first().copied().unwrap_or(0.99),
-        queues: vec![Discipline::Deadline],
-        levels: vec![Level::Fluid],
-        tuning: Tuning::Hindsight,
-        seeds: benchmark.experiment.seeds.iter().take(1).copied().collect(),
-        window: Some(Stretch { from_seconds, to_seconds: from_seconds + SCORED_SECONDS }),
-        keeps_steps: false,
-        ..benchmark.experiment.clone()
-    };
+    let window = Some(Stretch { from_seconds, to_seconds: from_seconds + SCORED_SECONDS });
+    let base = Experiment { window, ..benchmark.on_one_trace() };
     report.markdown += &format!(
         "## Stress\n\n{}, from {:.2} days on, half an hour before the day's peak; scored for three days from there. \
          Recovery: hours from the begin of the stress to the end of the last hour that missed more than {} % of its \

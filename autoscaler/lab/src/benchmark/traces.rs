@@ -142,7 +142,7 @@ fn means(bars: &Bars, traces: usize) -> String {
             .to_owned();
     let mut scores: BTreeMap<(&str, String, u64), Vec<&Entry>> = BTreeMap::new();
     for entry in &bars.entries {
-        let column = format!("{}, {}", entry.column.words(), super::bars::queue_name(entry.queue));
+        let column = format!("{}, {}", entry.column.words(), entry.queue.name());
         scores.entry((&entry.policy, column, entry.attainment.to_bits())).or_default().push(entry);
     }
     for ((policy, column, attainment), entries) in scores {

@@ -212,20 +212,13 @@ pub(super) fn choose(
                 "{}: none of its {} settings keeps the target with queue {}; shown is the nearest, {}",
                 policies[policy].name(),
                 settings[policy].len(),
-                queue_name(queue),
+                queue.name(),
                 chosen.words
             ));
         }
         chosen
     });
     Ok(chosen.collect())
-}
-
-fn queue_name(queue: Discipline) -> &'static str {
-    match queue {
-        Discipline::Fifo => "fifo",
-        Discipline::Deadline => "deadline",
-    }
 }
 
 /// Plays every setting of a baseline; what was tried before on the same ground is remembered, since baselines know

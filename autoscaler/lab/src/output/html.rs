@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::summary::{Summary, summaries};
 use super::table::heading;
 use super::why::why;
-use super::words::{level, queue};
+use super::words::level;
 use crate::experiment::{Results, Row, STEP_SECONDS};
 
 const PAGE: &str = include_str!("page/report.html");
@@ -124,7 +124,7 @@ fn run<'a>(results: &Results, summary: &Summary<'a>, own: &[&str], every: usize)
             && (other.outcome.level, other.outcome.queue) != (row.outcome.level, row.outcome.queue)
     });
     let name = if several {
-        format!("{} · {} · {}", summary.policy, level(summary.level), queue(summary.queue))
+        format!("{} · {} · {}", summary.policy, level(summary.level), summary.queue.name())
     } else {
         summary.policy.to_owned()
     };
@@ -133,7 +133,7 @@ fn run<'a>(results: &Results, summary: &Summary<'a>, own: &[&str], every: usize)
         name,
         policy: summary.policy,
         level: level(summary.level),
-        queue: queue(summary.queue),
+        queue: summary.queue.name(),
         tuned: &row.outcome.tuned,
         setting: &row.setting,
         is_own: own.contains(&summary.policy),

@@ -2,7 +2,7 @@
 
 use super::summary::summaries;
 use super::table::heading;
-use super::words::{interval, level, percent, queue, times};
+use super::words::{interval, level, percent, times};
 use crate::experiment::Results;
 
 /// Results as a markdown table of medians over the seeds with intervals; `!` marks a missed target, `*` foresight.
@@ -16,7 +16,7 @@ pub fn markdown(results: &Results) -> String {
             format!("{}{}", summary.policy, if summary.row.is_clairvoyant { " *" } else { "" }),
             summary.row.outcome.tuned.clone(),
             level(summary.level).to_owned(),
-            queue(summary.queue).to_owned(),
+            summary.queue.name().to_owned(),
             times(summary.times_opt),
             interval(summary.times_opt_interval, times),
             summary.matched_times_opt.map_or_else(|| "–".into(), times),

@@ -4,7 +4,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
 use super::summary::{Summary, summaries};
-use super::words::{interval, level, percent, queue, times};
+use super::words::{interval, level, percent, times};
 use crate::experiment::Results;
 use crate::policies::Choice;
 
@@ -91,7 +91,7 @@ fn cells(summary: &Summary<'_>) -> Vec<Cell> {
     vec![
         Cell::new(format!("{}{}", summary.policy, if summary.row.is_clairvoyant { " *" } else { "" })),
         Cell::new(level(summary.level)),
-        Cell::new(queue(summary.queue)),
+        Cell::new(summary.queue.name()),
         number(format!("{}{matched}", times(summary.times_opt))),
         number(interval(summary.times_opt_interval, times)),
         number(format!("{}{missed}", percent(summary.overflow))),

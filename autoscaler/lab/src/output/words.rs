@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
+use autoscaler_sim::Level;
 use autoscaler_sim::bootstrap::Interval;
-use autoscaler_sim::{Discipline, Level};
 
 /// A share as a percentage with the digits that tell it from 0 or 100.
 pub(super) fn percent(share: f64) -> String {
@@ -25,13 +25,6 @@ pub(super) fn times(ratio: f64) -> String {
 
 pub(super) fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
     interval.map_or_else(|| "–".into(), |i| format!("{}–{}", show(i.low), show(i.high)))
-}
-
-pub(super) fn queue(queue: Discipline) -> &'static str {
-    match queue {
-        Discipline::Fifo => "fifo",
-        Discipline::Deadline => "deadline",
-    }
 }
 
 pub(super) fn level(level: Level) -> &'static str {

@@ -42,7 +42,13 @@ fn facts(running: f64) -> Facts {
             ..EngineSample::without_vllm_metrics(at(0))
         }),
     };
-    Facts { settings, replicas: 2, engines: vec![engine(0), engine(1)], router: RouterFacts::NotConfigured }
+    Facts {
+        settings,
+        replicas: 2,
+        engines: vec![engine(0), engine(1)],
+        router: RouterFacts::NotConfigured,
+        standby: None,
+    }
 }
 
 /// What is found in a decision on `facts` once `change` was done to it.

@@ -92,7 +92,13 @@ fn fleet(now: Timestamp, loads: &[(f64, f64)]) -> Facts {
         .enumerate()
         .map(|(id, (running, waiting))| ready(id, Observation::Seen(sample(now, *running, *waiting))))
         .collect();
-    Facts { settings: settings(), replicas: engines.len() as u32, engines, router: router(now, 0.0, &[]) }
+    Facts {
+        settings: settings(),
+        replicas: engines.len() as u32,
+        engines,
+        router: router(now, 0.0, &[]),
+        standby: None,
+    }
 }
 
 fn reasons_of(decision: &Decision) -> Vec<&'static str> {
@@ -202,7 +208,7 @@ fn when_everything_is_silent_the_replicas_stay() {
     hold_for(|now| fleet(now, &[(8.0, 0.0); 4]), &mut state, 0, 10);
     let silent = |_| {
         let engines = (0..4).map(|id| ready(id, absent())).collect();
-        Facts { settings: settings(), replicas: 4, engines, router: silent_router() }
+        Facts { settings: settings(), replicas: 4, engines, router: silent_router(), standby: None }
     };
     let decision = hold_for(silent, &mut state, 12_000, 600);
     assert_eq!((decision.replicas, decision.because[0].reason), (4, reasons::METRICS_SILENT));
@@ -213,7 +219,7 @@ fn after_a_silence_one_whole_window_passes_before_a_step_down() {
     let mut state = State::default();
     let silent = |_| {
         let engines = (0..4).map(|id| ready(id, absent())).collect();
-        Facts { settings: settings(), replicas: 4, engines, router: silent_router() }
+        Facts { settings: settings(), replicas: 4, engines, router: silent_router(), standby: None }
     };
     hold_for(silent, &mut state, 0, 600);
     let idle = |now| fleet(now, &[(0.0, 0.0); 4]);
@@ -224,7 +230,13 @@ fn after_a_silence_one_whole_window_passes_before_a_step_down() {
 #[test]
 fn a_fleet_whose_engines_all_vanished_is_not_scaled_down() {
     let mut state = State::default();
-    let gone = |now| Facts { settings: settings(), replicas: 5, engines: Vec::new(), router: router(now, 0.0, &[]) };
+    let gone = |now| Facts {
+        settings: settings(),
+        replicas: 5,
+        engines: Vec::new(),
+        router: router(now, 0.0, &[]),
+        standby: None,
+    };
     let decision = hold_for(gone, &mut state, 0, 300);
     assert_eq!((decision.replicas, decision.because[0].reason), (5, reasons::NO_ENGINES));
 }

@@ -31,7 +31,16 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         engines: BTreeMap::new(),
     };
     let replica = RouterReplica { id: "r".into(), observation: RouterObservation::Seen(sample) };
-    (Facts { settings, replicas: 1, engines: Vec::new(), router: RouterFacts::Replicas(vec![replica]) }, now)
+    (
+        Facts {
+            settings,
+            replicas: 1,
+            engines: Vec::new(),
+            router: RouterFacts::Replicas(vec![replica]),
+            standby: None,
+        },
+        now,
+    )
 }
 
 fn capacity() -> Capacity {

@@ -83,7 +83,7 @@ fn idle() -> Facts {
         engine("ns/a-0", ready, Observation::Seen(sample)),
         engine("ns/a-1", Phase::Starting { since: at(-5_000) }, Observation::Absent { reason: "starts".to_owned() }),
     ];
-    Facts { settings: settings(), replicas: 2, engines, router: RouterFacts::NotConfigured }
+    Facts { settings: settings(), replicas: 2, engines, router: RouterFacts::NotConfigured, standby: None }
 }
 
 #[test]

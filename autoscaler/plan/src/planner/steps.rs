@@ -71,13 +71,13 @@ struct OpenStep {
 }
 
 impl PlanState {
-    /// Takes one look, and plans when a plan step has ended. `None` before enough was seen, restarts included.
+    /// Takes one look, with the demand that is [`missed`] in it, and plans when a plan step has ended. `None` before enough was seen, restarts included.
     pub(crate) fn advance(
         &mut self,
         settings: &Settings,
         demand: &Demand,
+        missed: f64,
         look: &Look,
-        capacity: &Capacity,
         starts: Starts<'_>,
         now: Timestamp,
     ) -> Option<Planned> {
@@ -88,14 +88,14 @@ impl PlanState {
             self.revive(rhythm, open.step, look.observed.ready + look.observed.starting, &terms);
             let (_, planner) = self.planner.0.as_mut()?;
             let mean = |sum: f64| if open.seconds > 0.0 { sum / open.seconds } else { 0.0 };
-            let (demanded, missed) = (mean(open.demand), mean(open.missed));
+            let (demanded, lost) = (mean(open.demand), mean(open.missed));
             if step - open.step > MOST_GAP_STEPS {
                 self.saved = Some(planner.save());
                 self.planner = Alive::default();
                 self.recent.clear();
             } else {
                 for _ in open.step..step {
-                    planner.settle(demanded, missed, terms.fifo_slack_seconds);
+                    planner.settle(demanded, lost, terms.fifo_slack_seconds);
                     self.recent.push_back(demanded as f32);
                 }
                 let drop = self.recent.len().saturating_sub(STORED_STEPS);
@@ -113,7 +113,7 @@ impl PlanState {
         let seconds = settings.control_period_seconds;
         open.seconds += seconds;
         open.demand += demand.replicas * seconds;
-        open.missed += missed(demand, look, capacity, settings) * seconds;
+        open.missed += missed * seconds;
         self.planned
     }
 

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::decide::tests::settings;
 use crate::facts::{EngineFacts, EngineSample, Milestones, Observation, RouterFacts, Settings};
-use crate::{Decision, State, decide, decide_with_standby};
+use crate::{Decision, State, decide};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
@@ -30,7 +30,11 @@ fn facts(now: Timestamp, running: f64, others: Vec<EngineFacts>) -> Facts {
     let first = EngineFacts { observation: Observation::Seen(sample), ..engine("a", phase, None) };
     let settings = Settings { startup_seconds: None, ..settings() };
     let engines: Vec<EngineFacts> = std::iter::once(first).chain(others).collect();
-    Facts { settings, replicas: engines.len() as u32, engines, router: RouterFacts::NotConfigured }
+    Facts { settings, replicas: engines.len() as u32, engines, router: RouterFacts::NotConfigured, standby: None }
+}
+
+fn decide_with(facts: &Facts, standby: Option<Standby>, state: &mut State, now: Timestamp) -> Decision {
+    decide(&Facts { standby, ..facts.clone() }, state, now)
 }
 
 fn tier(decision: &Decision) -> StandbyTier {
@@ -40,12 +44,12 @@ fn tier(decision: &Decision) -> StandbyTier {
 #[test]
 fn a_wake_is_learned_apart_from_starts_and_answers_its_order() {
     let mut state = State::default();
-    let fresh = decide_with_standby(&facts(at(0), 4.0, Vec::new()), standby(1), &mut state, at(0));
+    let fresh = decide_with(&facts(at(0), 4.0, Vec::new()), standby(1), &mut state, at(0));
     assert_eq!((tier(&fresh).wake.p95_seconds, tier(&fresh).wake.samples), (crate::WAKE_PRIOR_SECONDS, 0));
     let starts = fresh.startup;
     // Ordered at 10, woken at once, Ready at 12.
     let waking = engine("b", Phase::Starting { since: at(10) }, Some(10));
-    let decision = decide_with_standby(&facts(at(10), 4.0, vec![waking]), standby(0), &mut state, at(10));
+    let decision = decide_with(&facts(at(10), 4.0, vec![waking]), standby(0), &mut state, at(10));
     assert_eq!(tier(&decision).waking, 1);
     let credit = decision.credit.expect("one is on its way");
     assert!(credit.last_ready_seconds <= crate::WAKE_PRIOR_SECONDS, "{credit:?}");
@@ -53,7 +57,7 @@ fn a_wake_is_learned_apart_from_starts_and_answers_its_order() {
     let mut decision = decision;
     for second in [12, 900] {
         let now = at(second);
-        decision = decide_with_standby(&facts(now, 4.0, vec![woken.clone()]), standby(0), &mut state, now);
+        decision = decide_with(&facts(now, 4.0, vec![woken.clone()]), standby(0), &mut state, now);
     }
     let wake = tier(&decision).wake;
     assert_eq!((wake.samples, wake.failures), (1, 0));
@@ -65,17 +69,17 @@ fn a_wake_is_learned_apart_from_starts_and_answers_its_order() {
 fn a_wake_that_fails_is_counted_and_teaches_no_start_up_time() {
     let mut state = State::default();
     let waking = engine("b", Phase::Starting { since: at(0) }, Some(0));
-    decide_with_standby(&facts(at(0), 4.0, vec![waking]), standby(0), &mut state, at(0));
+    decide_with(&facts(at(0), 4.0, vec![waking]), standby(0), &mut state, at(0));
     // It was killed and starts anew, not woken.
     let started = engine("b", Phase::Starting { since: at(5) }, None);
-    let decision = decide_with_standby(&facts(at(5), 4.0, vec![started]), standby(0), &mut state, at(5));
+    let decision = decide_with(&facts(at(5), 4.0, vec![started]), standby(0), &mut state, at(5));
     assert_eq!((tier(&decision).wake.failures, tier(&decision).wake.samples), (1, 0));
 }
 
 #[test]
 fn what_sleeps_is_a_reason_and_without_a_standby_nothing_is_said_of_it() {
     let facts = facts(at(0), 4.0, Vec::new());
-    let with = decide_with_standby(&facts, standby(2), &mut State::default(), at(0));
+    let with = decide_with(&facts, standby(2), &mut State::default(), at(0));
     let reason = with.because.iter().find(|reason| reason.reason == reasons::STANDBY).expect("told");
     let message = "2 engines are asleep: the next ones are woken, 95 % of wakes take 5.0 s and starts 167.7 s";
     assert_eq!(reason.message, message);
@@ -95,7 +99,7 @@ fn the_floor_answers_a_burst_sooner_where_an_engine_sleeps() {
         for second in (0..=60 + seconds).step_by(2) {
             let running = if second < 60 { 2.0 } else { 24.0 };
             let now = at(second);
-            wanted = decide_with_standby(&facts(now, running, Vec::new()), standby, &mut state, now).wanted;
+            wanted = decide_with(&facts(now, running, Vec::new()), standby, &mut state, now).wanted;
         }
         wanted
     };

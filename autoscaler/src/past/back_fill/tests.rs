@@ -63,8 +63,13 @@ async fn source(router: axum::Router) -> Arc<Source> {
 
 /// A decision for a fleet that nobody has asked yet, with a service time as if it were known.
 fn decided(state: &mut State, now: Timestamp) -> Decision {
-    let facts =
-        Facts { settings: settings(), replicas: 1, engines: Vec::new(), router: RouterFacts::Replicas(Vec::new()) };
+    let facts = Facts {
+        settings: settings(),
+        replicas: 1,
+        engines: Vec::new(),
+        router: RouterFacts::Replicas(Vec::new()),
+        standby: None,
+    };
     let mut decision = decide(&facts, state, now);
     decision.demand.service_seconds = Some(10.0);
     decision

@@ -38,7 +38,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 paused,
                 ..settings()
             };
-            Facts { settings, replicas, engines, router }
+            Facts { settings, replicas, engines, router, standby: None }
         })
 }
 

@@ -4,7 +4,13 @@ use crate::schedule::ScheduledFloor;
 fn facts_with_floor(now: Timestamp, from: i64, until: i64, min_replicas: u32) -> Facts {
     let floors = vec![ScheduledFloor { from: at(from), until: at(until), min_replicas }];
     let engines = vec![ready(0, Observation::Seen(sample(now, 0.0, 0.0)))];
-    Facts { settings: Settings { floors, ..settings() }, replicas: 1, engines, router: RouterFacts::NotConfigured }
+    Facts {
+        settings: Settings { floors, ..settings() },
+        replicas: 1,
+        engines,
+        router: RouterFacts::NotConfigured,
+        standby: None,
+    }
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn live_on(
         let demand = Demand { replicas: arrivals(step) * UNITS.replicas_per_arrival(), ..Demand::default() };
         let ready = state.planner.0.as_ref().map_or(0, |(_, planner)| planner.shadows[planner.rung].ready_now);
         let look = Look { observed: Observed { ready, ..Observed::default() }, ..Look::default() };
-        planned.push(state.advance(settings, &demand, &look, &capacity, starts, at(step)));
+        let missed = missed(&demand, &look, &capacity, settings);
+        planned.push(state.advance(settings, &demand, missed, &look, starts, at(step)));
     }
     planned
 }
