@@ -158,12 +158,7 @@ fn check_sources(file: &ConfigFile) -> Result<(), Problem> {
 }
 
 fn check_url(place: &str, url: &str) -> Result<(), Problem> {
-    let is_web = url.starts_with("http://") || url.starts_with("https://");
-    match reqwest::Url::parse(url) {
-        Ok(_) if is_web => Ok(()),
-        Ok(_) => Err(problem(place, format!("`{url}` must begin with http:// or https://"))),
-        Err(error) => Err(problem(place, format!("`{url}` is not a URL ({error}); write http://HOST:PORT"))),
-    }
+    prometheus::check_url(url).map_err(|error| problem(place, error.to_string()))
 }
 
 fn at_least(place: &str, value: Duration, least: Duration) -> Result<(), Problem> {

@@ -133,6 +133,7 @@ fn router_page(facts: &Facts) -> Option<(Timestamp, RouterPage)> {
         queue_depth: sample.queue_depth,
         received_total: sample.received_total,
         late_total: sample.late_total,
+        slow_total: sample.slow_total,
         engines: sample.engines.clone(),
         ..RouterModel::default()
     };

@@ -61,7 +61,7 @@ class Autoscaling(unittest.TestCase):
         objects = render_file(EVERYTHING)
         objective = objects.get("EngineAutoscaler", "demo-eas")["spec"]["objective"]
         self.assertEqual(objective, {"ttft": "1.2s", "interTokenLatency": "100ms", "attainment": "99.5%"})
-        self.assertEqual(objects.config("router")["models"]["shared"], {"objective": {"ttft": "1.2s"}})
+        self.assertEqual(objects.config("router")["models"]["shared"], {"objective": {"ttft": "1.2s", "interTokenLatency": "100ms"}})
 
     def test_durations_of_different_units_are_compared_by_length(self):
         for shorter, longer in (("0.01m", "700ms"), ("90s", "1m31s"), ("59m59s", "1h"), ("1s", "2s")):

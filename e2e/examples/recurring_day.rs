@@ -46,7 +46,7 @@ const TEMPO: f64 = 0.05;
 /// Arguments; each can come from the environment.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Seconds of a day; the least that an EngineAutoscaler takes for a season is 240
+    /// Seconds of a day, at least 24 plan steps of 2 s
     #[arg(long, env = "DAY_SECONDS", default_value_t = 300)]
     day: u64,
     /// Days
@@ -100,7 +100,7 @@ fn scalers(args: &Args) -> Vec<Scaler> {
         autoscaling: json!({
             "kind": "EngineAutoscaler", "minReplicas": 1, "maxReplicas": MOST,
             "engineAutoscaler": {
-                "forecast": {"season": format!("{}s", args.day), "tempo": TEMPO},
+                "forecast": {"season": format!("{}s", args.day), "tempo": TEMPO, "planStep": "2s"},
                 "scaleDown": {"stabilizationSeconds": 3},
             },
         }),

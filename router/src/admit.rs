@@ -63,17 +63,20 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Counts the answer with this status, whose first token, as far as that can be seen, came after `first_token`.
-    pub fn answered(&mut self, code: u16, first_token: Duration) {
+    /// Counts the answer with this status, whose first token, as far as that can be seen, came after `first_token`; true if
+    /// that was too late.
+    pub fn answered(&mut self, code: u16, first_token: Duration) -> bool {
         self.counted = true;
         self.shared.metrics.answered(&self.model.name, &self.model.metrics, code);
         // Who asked for something impossible is not late, who found no engine is.
         let is_lost = code >= 500 || code == 429;
         let is_answered = (200..300).contains(&code);
-        let Some(objective) = self.model.queue.objective() else { return };
-        if is_lost || (is_answered && first_token > objective) {
+        let is_late = |objective| is_lost || (is_answered && first_token > objective);
+        let is_late = self.model.queue.objective().is_some_and(is_late);
+        if is_late {
             self.shared.metrics.late(&self.model.name);
         }
+        is_late
     }
 
     /// Notes an attempt that came to nothing.

@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use engines::handover::ServedObjective;
 use process::args::{ProcessConfig, ProcessSettings};
 use process::config::Duration as HumanDuration;
 use router_core::Discipline;
@@ -162,7 +163,8 @@ pub struct UpstreamConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ModelConfig {
-    /// What its users were promised; exported as `router_objective_time_to_first_token_seconds`.
+    /// What its users were promised; exported as `router_objective_time_to_first_token_seconds` and
+    /// `router_objective_inter_token_latency_seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objective: Option<ObjectiveConfig>,
 }
@@ -173,6 +175,24 @@ pub struct ModelConfig {
 pub struct ObjectiveConfig {
     /// Time to the first token.
     pub ttft: HumanDuration,
+    /// Mean time between two tokens of one streamed answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inter_token_latency: Option<HumanDuration>,
+}
+
+impl ObjectiveConfig {
+    fn checked(&self) -> Result<ServedObjective, SettingsError> {
+        if self.ttft.0.is_zero() {
+            return Err(SettingsError::Zero("models.*.objective.ttft"));
+        }
+        if self.inter_token_latency.is_some_and(|time| time.0.is_zero()) {
+            return Err(SettingsError::Zero("models.*.objective.interTokenLatency"));
+        }
+        Ok(ServedObjective {
+            ttft_seconds: self.ttft.as_secs_f64(),
+            inter_token_latency_seconds: self.inter_token_latency.map(|time| time.as_secs_f64()),
+        })
+    }
 }
 
 /// Where the engines come from, checked.
@@ -207,8 +227,8 @@ pub struct Tunables {
     pub connect_timeout: Duration,
     /// Longest time to the head of an answer.
     pub answer_timeout: Duration,
-    /// Declared models with their TTFT objective in seconds, if they have one.
-    pub models: BTreeMap<String, Option<f64>>,
+    /// Declared models with what was promised to their users.
+    pub models: BTreeMap<String, Option<ServedObjective>>,
 }
 
 /// Everything that applies.
@@ -276,11 +296,7 @@ impl FileConfig {
         }
         let mut models = BTreeMap::new();
         for (name, model) in &self.models {
-            let ttft = model.objective.as_ref().map(|objective| objective.ttft.as_secs_f64());
-            if ttft.is_some_and(|seconds| seconds <= 0.0) {
-                return Err(SettingsError::Zero("models.*.objective.ttft"));
-            }
-            models.insert(name.clone(), ttft);
+            models.insert(name.clone(), model.objective.as_ref().map(ObjectiveConfig::checked).transpose()?);
         }
         Ok(Tunables {
             max_body_bytes,

@@ -1,11 +1,12 @@
 //! What changes from request to request: loads, failures and queues, beside the immutable snapshot.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use engines::handover::ServedObjective;
 use http::HeaderValue;
-use router_core::{EngineKey, EngineQueue, Failure, Load, Pressure, Room, ejects};
+use router_core::{Discipline, EngineKey, EngineQueue, Failure, Load, Pressure, Room, ejects};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -174,6 +175,30 @@ pub struct ModelLive {
     pub queue: Queue,
     /// Its metrics.
     pub metrics: ModelMetrics,
+    // Nanoseconds; 0: nothing was promised.
+    inter_token_objective: AtomicU64,
+}
+
+impl ModelLive {
+    /// A model that nobody asked for yet, and that promises nothing.
+    pub fn new(name: Arc<str>, metrics: ModelMetrics) -> Self {
+        Self { name, queue: Queue::new(metrics.queue.clone()), metrics, inter_token_objective: AtomicU64::new(0) }
+    }
+
+    /// From now on this was promised.
+    pub fn promise(&self, objective: Option<ServedObjective>, discipline: Discipline) {
+        // No objective that a number of seconds cannot hold is one that anybody waits for.
+        let time = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+        self.queue.order_by(discipline, objective.and_then(|objective| time(objective.ttft_seconds)));
+        let between = objective.and_then(|objective| objective.inter_token_latency_seconds).and_then(time);
+        let nanos = between.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.inter_token_objective.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Mean time between two tokens of one answer that was promised.
+    pub fn inter_token_objective(&self) -> Option<Duration> {
+        Some(self.inter_token_objective.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
 }
 
 /// One model on one engine: what a request is sent to.

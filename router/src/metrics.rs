@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use engines::handover::ServedObjective;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -86,6 +87,7 @@ pub struct Metrics {
     answered: Family<CodeLabel, Counter>,
     disconnects: Family<ModelLabel, Counter>,
     late: Family<ModelLabel, Counter>,
+    slow: Family<ModelLabel, Counter>,
     time_to_first_token: Histograms<PairLabel>,
     inter_token_latency: Histograms<PairLabel>,
     duration: Histograms<PairLabel>,
@@ -93,7 +95,8 @@ pub struct Metrics {
     upstream_errors: Family<ErrorLabel, Counter>,
     retries: Family<RetryLabel, Counter>,
     engines: Family<StateLabel, Gauge>,
-    objective: Family<ModelLabel, Gauge<f64, AtomicU64>>,
+    objective_ttft: Family<ModelLabel, Gauge<f64, AtomicU64>>,
+    objective_inter_token: Family<ModelLabel, Gauge<f64, AtomicU64>>,
     /// Generation of the list of engines that is applied.
     pub engines_generation: Gauge,
     /// 1 while the list of engines could be read at the last try.
@@ -142,6 +145,7 @@ impl Metrics {
             answered: Family::default(),
             disconnects: Family::default(),
             late: Family::default(),
+            slow: Family::default(),
             time_to_first_token: Family::new_with_constructor(Buckets(TTFT_SECONDS)),
             inter_token_latency: Family::new_with_constructor(Buckets(INTER_TOKEN_SECONDS)),
             duration: Family::new_with_constructor(Buckets(DURATION_SECONDS)),
@@ -149,7 +153,8 @@ impl Metrics {
             upstream_errors: Family::default(),
             retries: Family::default(),
             engines: Family::default(),
-            objective: Family::default(),
+            objective_ttft: Family::default(),
+            objective_inter_token: Family::default(),
             engines_generation: Gauge::default(),
             engines_list_good: Gauge::default(),
             config_good: Gauge::default(),
@@ -183,6 +188,11 @@ impl Metrics {
             "router_requests_late",
             "Requests that missed the objective of time to first token, or found no engine; only of models with an objective",
             self.late.clone(),
+        );
+        r.register(
+            "router_requests_slow",
+            "Streams in time whose events then came more slowly in the mean than the objective between tokens; only of models with one",
+            self.slow.clone(),
         );
         r.register(
             "router_client_disconnects",
@@ -230,7 +240,12 @@ impl Metrics {
         r.register(
             "router_objective_time_to_first_token_seconds",
             "Time to first token that the model's users were promised",
-            self.objective.clone(),
+            self.objective_ttft.clone(),
+        );
+        r.register(
+            "router_objective_inter_token_latency_seconds",
+            "Mean time between two tokens of one answer that the model's users were promised",
+            self.objective_inter_token.clone(),
         );
     }
 
@@ -287,6 +302,11 @@ impl Metrics {
         self.late.get_or_create(&ModelLabel { model_name: name.clone() }).inc();
     }
 
+    /// Counts a stream of a model with an objective between tokens that came more slowly in the mean.
+    pub fn slow(&self, name: &Arc<str>) {
+        self.slow.get_or_create(&ModelLabel { model_name: name.clone() }).inc();
+    }
+
     /// Counts a request that was refused before its model was known.
     pub fn refused_unknown(&self, code: u16) {
         let name: Arc<str> = OTHER.into();
@@ -311,18 +331,20 @@ impl Metrics {
     }
 
     /// Shows a model's objective, or that it has none any more.
-    pub fn objective(&self, model: &Arc<str>, seconds: Option<f64>) {
+    pub fn objective(&self, model: &Arc<str>, objective: Option<ServedObjective>) {
         let label = ModelLabel { model_name: model.clone() };
-        match seconds {
-            Some(seconds) => {
-                self.objective.get_or_create(&label).set(seconds);
-                // From the first look on 0 and not absent: who reads it tells "none late" from "not told".
-                drop(self.late.get_or_create(&label));
-            }
-            None => {
-                self.objective.remove(&label);
-                self.late.remove(&label);
-            }
-        }
+        let show = |family: &Family<ModelLabel, Gauge<f64, AtomicU64>>, seconds: Option<f64>| match seconds {
+            Some(seconds) => drop(family.get_or_create(&label).set(seconds)),
+            None => drop(family.remove(&label)),
+        };
+        show(&self.objective_ttft, objective.map(|objective| objective.ttft_seconds));
+        show(&self.objective_inter_token, objective.and_then(|objective| objective.inter_token_latency_seconds));
+        // From the first look on 0 and not absent: who reads it tells "none late" from "not told".
+        let count = |family: &Family<ModelLabel, Counter>, is_promised: bool| match is_promised {
+            true => drop(family.get_or_create(&label)),
+            false => drop(family.remove(&label)),
+        };
+        count(&self.late, objective.is_some());
+        count(&self.slow, objective.is_some_and(|objective| objective.inter_token_latency_seconds.is_some()));
     }
 }

@@ -28,14 +28,15 @@ pub fn observe(worker: &Arc<Worker>, mut admitted: Admitted, answer: Answer) -> 
     }
     // The head of a stream comes with its first token; other answers hide it, and only their wait is known.
     let first_token = if event_stream { admitted.started.elapsed() } else { admitted.waited };
-    admitted.answered(head.status.as_u16(), first_token);
+    let is_late = admitted.answered(head.status.as_u16(), first_token);
     if head.status.is_server_error() {
         let engine = &lease.target.engine;
         worker.shared.metrics.upstream_error(&admitted.model.name, &engine.id, "http_5xx");
     }
     let stream = event_stream.then(|| Stream {
         splitter: EventSplitter::default(),
-        last: None,
+        seen: None,
+        may_be_slow: !is_late && head.status.is_success(),
         anthropic: admitted.uri.path().starts_with("/v1/messages"),
     });
     let mut observed = Observed {
@@ -72,8 +73,18 @@ struct Passage {
 #[derive(Debug)]
 struct Stream {
     splitter: EventSplitter,
-    last: Option<Instant>,
+    seen: Option<Seen>,
+    /// Whether it counts against the objective if its tokens come too slowly; late answers count already.
+    may_be_slow: bool,
     anthropic: bool,
+}
+
+/// The events of a stream that came.
+#[derive(Debug)]
+struct Seen {
+    first: Instant,
+    last: Instant,
+    after_first: u32,
 }
 
 impl Observed {
@@ -136,12 +147,14 @@ impl Observed {
         let Some(passage) = self.passage.take() else { return };
         let target = &passage.lease.target;
         target.metrics.duration.observe(passage.started.elapsed().as_secs_f64());
+        self.stream.iter().for_each(|stream| stream.settle(&passage));
         target.engine.pools[passage.worker.index].put(passage.connection);
     }
 
     /// The engine was lost in the middle of the answer.
     fn broke(&mut self, error: hyper::Error) -> Option<Result<Frame<Bytes>, hyper::Error>> {
         let passage = self.passage.take()?;
+        self.stream.iter().for_each(|stream| stream.settle(&passage));
         let target = &passage.lease.target;
         let shared = &passage.worker.shared;
         shared.metrics.upstream_error(&target.model.name, &target.engine.id, "mid_stream");
@@ -162,6 +175,7 @@ impl Drop for Observed {
         if let Some(passage) = &self.passage {
             // The client left: dropping the body closes the connection to the engine, which then stops generating.
             passage.lease.target.model.metrics.disconnects.inc();
+            self.stream.iter().for_each(|stream| stream.settle(passage));
         }
     }
 }
@@ -171,21 +185,29 @@ impl Stream {
         let metrics = &passage.lease.target.metrics;
         let now = Instant::now();
         let mut events = events;
-        let since = match self.last {
-            Some(last) => last,
-            None => {
-                metrics.time_to_first_token.observe(now.saturating_duration_since(passage.started).as_secs_f64());
-                events -= 1;
-                now
-            }
-        };
-        self.last = Some(now);
+        let seen = self.seen.get_or_insert_with(|| {
+            metrics.time_to_first_token.observe(now.saturating_duration_since(passage.started).as_secs_f64());
+            events -= 1;
+            Seen { first: now, last: now, after_first: 0 }
+        });
+        let since = std::mem::replace(&mut seen.last, now);
+        seen.after_first = seen.after_first.saturating_add(events);
         if events > 0 {
             // Events that arrive together were made one after the other: the time since the last read is shared out.
             let each = now.saturating_duration_since(since).as_secs_f64() / f64::from(events);
             for _ in 0..events {
                 metrics.inter_token_latency.observe(each);
             }
+        }
+    }
+
+    /// Nothing more comes: counts an answer whose tokens came too slowly in the mean.
+    fn settle(&self, passage: &Passage) {
+        let Some(seen) = self.seen.as_ref().filter(|seen| self.may_be_slow && seen.after_first > 0) else { return };
+        let model = &passage.lease.target.model;
+        let mean = seen.last.saturating_duration_since(seen.first) / seen.after_first;
+        if model.inter_token_objective().is_some_and(|objective| mean > objective) {
+            passage.worker.shared.metrics.slow(&model.name);
         }
     }
 

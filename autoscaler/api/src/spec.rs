@@ -175,11 +175,15 @@ pub struct ForecastSpec {
     #[serde(default = "tempo")]
     #[schemars(range(min = 0.0001, max = 10.0))]
     pub tempo: f64,
+    /// Time from one plan to the next, at least the control period; the reactive floor acts each control period.
+    #[serde(default = "plan_step")]
+    #[schemars(schema_with = "duration_schema")]
+    pub plan_step: HumanDuration,
 }
 
 impl Default for ForecastSpec {
     fn default() -> Self {
-        Self { season: season(), tempo: tempo() }
+        Self { season: season(), tempo: tempo(), plan_step: plan_step() }
     }
 }
 
@@ -252,6 +256,10 @@ fn season() -> HumanDuration {
 
 fn tempo() -> f64 {
     1.0
+}
+
+fn plan_step() -> HumanDuration {
+    HumanDuration::from_secs(10)
 }
 
 fn utc() -> String {

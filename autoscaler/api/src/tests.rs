@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -63,6 +65,15 @@ fn a_short_object_gets_the_documented_defaults() {
 }
 
 #[test]
+fn a_replay_of_short_days_plans_in_short_steps_but_no_shorter_than_the_control_period() {
+    let step = |text| {
+        let spec = with("forecast", json!({"season": "60s", "tempo": 0.0125, "planStep": text}));
+        Duration::from_secs_f64(checked(&spec).expect("valid").settings.rhythm.step_seconds())
+    };
+    assert_eq!((step("2500ms"), step("250ms")), (Duration::from_millis(2500), Duration::from_secs(2)));
+}
+
+#[test]
 fn bad_fields_are_named_with_the_fix() {
     let cases = [
         (with("minReplicas", json!(13)), "spec.minReplicas: 13 is above maxReplicas 12"),
@@ -77,6 +88,11 @@ fn bad_fields_are_named_with_the_fix() {
         (with("objective", json!({"attainment": "100%"})), "from 50% to 99.99%"),
         (with("objective", json!({"attainment": "0.99"})), "from 50% to 99.99%"),
         (with("startup", json!({"override": "0s"})), "spec.startup.override"),
+        (
+            with("forecast", json!({"season": "60s"})),
+            "spec.forecast.season: forecast.season = 60 s: must be between 24 and 60480 plan steps of 10 s; write a season",
+        ),
+        (with("forecast", json!({"planStep": "2h"})), "spec.forecast.season: forecast.season = 86400 s"),
         (with("scaleTargetRef", json!({"name": "a/b"})), "spec.scaleTargetRef.name: `a/b` is not a name"),
         (
             with("pool", json!({"name": "h100", "gpusPerReplica": 0})),

@@ -55,9 +55,6 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Time from one plan to the next; the reactive floor acts each control period.
-const PLAN_STEP_SECONDS: f64 = 10.0;
-
 /// Why a spec cannot be acted on: the field and the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("spec.{field}: {problem}; {fix}")]
@@ -108,11 +105,13 @@ pub fn validate(
         let fix = "write a duration such as 90s, or leave it out to have it learned";
         return refuse("startup.override", "it must be longer than 0s".to_owned(), fix);
     }
-    let plan_step_seconds = PLAN_STEP_SECONDS.max(control_period_seconds);
-    let rhythm = Rhythm::new(spec.forecast.season.as_secs_f64(), spec.forecast.tempo, plan_step_seconds);
-    let Ok(rhythm) = rhythm else {
-        let problem = format!("season {} with tempo {} cannot be planned", spec.forecast.season, spec.forecast.tempo);
-        return refuse("forecast", problem, "write a season from 4m to 168h (24h) and a tempo above 0 (1)");
+    let plan_step_seconds = spec.forecast.plan_step.as_secs_f64().max(control_period_seconds);
+    let rhythm = match Rhythm::new(spec.forecast.season.as_secs_f64(), spec.forecast.tempo, plan_step_seconds) {
+        Ok(rhythm) => rhythm,
+        Err(error) => {
+            let fix = "write a season such as 24h, a tempo above 0 (1) and a planStep such as 10s";
+            return refuse(error.key(), error.to_string(), fix);
+        }
     };
     let engine_profile = match &spec.engine_profile {
         None => None,

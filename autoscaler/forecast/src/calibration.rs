@@ -28,7 +28,7 @@ pub(crate) struct Calibration {
     corrections: [f64; LEVELS.len()],
     pub(crate) judged: u64,
     pub(crate) covered: [u64; LEVELS.len()],
-    #[serde(skip)]
+    #[serde(default)]
     pending: VecDeque<(u64, u64, Forecast)>,
 }
 

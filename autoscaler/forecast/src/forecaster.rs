@@ -29,6 +29,9 @@ const MEMORY_SEASONS: f64 = 2.0;
 pub struct Record {
     mixing: Mixing,
     calibration: Calibration,
+    /// As of the last look that judged.
+    #[serde(default)]
+    forecast: Forecast,
 }
 
 /// Demand in, expected use of every replica out.
@@ -41,7 +44,6 @@ pub struct Forecaster {
     starts: Vec<Start>,
     usage: Usage,
     weights: [f64; EXPERTS],
-    forecast: Forecast,
     paths: Vec<Path>,
     maxima: Vec<(f64, f64)>,
     peaks: Peaks,
@@ -59,7 +61,6 @@ impl Forecaster {
             starts: Vec::new(),
             usage: Usage::default(),
             weights: [0.0; EXPERTS],
-            forecast: Forecast::default(),
             paths: Vec::new(),
             maxima: Vec::new(),
             peaks: Peaks::default(),
@@ -80,7 +81,9 @@ impl Forecaster {
 
     /// Takes the record of an earlier run.
     pub fn restore(&mut self, record: Record) {
-        self.record = record;
+        self.record.mixing.restore(&record.mixing);
+        self.record.calibration = record.calibration;
+        self.record.forecast = record.forecast;
     }
 
     /// Weight of each expert in the last look, 0 to 1.
@@ -91,7 +94,7 @@ impl Forecaster {
     /// Quantiles of the largest demand within one start-up time, as of the last look that judged.
     #[must_use]
     pub fn forecast(&self) -> &Forecast {
-        &self.forecast
+        &self.record.forecast
     }
 
     /// Expected use of each layer, as of the last look.
@@ -111,6 +114,12 @@ impl Forecaster {
         let demand = if demand.is_finite() { demand.max(0.0) } else { 0.0 };
         self.peaks.push(demand, self.rhythm.season());
         self.history.push(demand);
+    }
+
+    /// Adds the demand of a step of long ago, with all that a look at that time would leave but the record.
+    pub fn recall(&mut self, demand: f64, startup_steps: usize) {
+        self.push(demand);
+        self.refresh_starts(startup_steps.max(1));
     }
 
     /// Looks ahead from the step that comes next, over a start-up time of so many plan steps.
@@ -207,7 +216,7 @@ impl Forecaster {
             let (from, to) = (history.next(), history.next() + startup_steps as u64 + 1);
             self.record.mixing.remember(from, to, judged);
             let raw = weighted_quantiles(maxima, &LEVELS);
-            self.forecast = self.record.calibration.forecast(from, to, raw);
+            self.record.forecast = self.record.calibration.forecast(from, to, raw);
         }
     }
 }

@@ -19,11 +19,17 @@ pub(crate) type Quantiles = [Option<[f64; JUDGED.len()]>; EXPERTS];
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Mixing {
     losses: [f64; EXPERTS],
+    /// Made anew by living through the last steps again: they do not depend on the losses.
     #[serde(skip)]
     pending: VecDeque<(u64, u64, Quantiles)>,
 }
 
 impl Mixing {
+    /// Takes the losses of an earlier run; what waits to be judged stays.
+    pub(crate) fn restore(&mut self, earlier: &Self) {
+        self.losses = earlier.losses;
+    }
+
     /// Remembers forecasts made before step `from` for the maximum of the steps `from..to`.
     pub(crate) fn remember(&mut self, from: u64, to: u64, quantiles: Quantiles) {
         // The start-up time turned out shorter: what waits for a longer one would hold up the rest, and judge another question.

@@ -21,13 +21,15 @@ pub struct Rhythm {
     step_seconds: f64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ignores_days: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ignores_misses: bool,
 }
 
 /// A rhythm that cannot be planned with.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum RhythmError {
     /// The plan step is not a positive time.
-    #[error("planStep = {0} s: must be above 0")]
+    #[error("forecast.planStep = {0} s: must be above 0")]
     Step(f64),
     /// The tempo is not a positive number.
     #[error("forecast.tempo = {0}: must be above 0; 1 is life, 1/80 a replay at eighty times its pace")]
@@ -42,9 +44,22 @@ pub enum RhythmError {
     },
 }
 
+impl RhythmError {
+    /// The key that has to change.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Step(_) => "forecast.planStep",
+            Self::Tempo(_) => "forecast.tempo",
+            Self::Season { .. } => "forecast.season",
+        }
+    }
+}
+
 impl Rhythm {
     /// A day of life in plan steps of 10 s.
-    pub const DAY: Self = Self { season_seconds: 86_400.0, tempo: 1.0, step_seconds: 10.0, ignores_days: false };
+    pub const DAY: Self =
+        Self { season_seconds: 86_400.0, tempo: 1.0, step_seconds: 10.0, ignores_days: false, ignores_misses: false };
 
     /// Checks and keeps the three lengths.
     ///
@@ -61,7 +76,7 @@ impl Rhythm {
         if !(FEWEST_STEPS..=MOST_STEPS).contains(&steps) {
             return Err(RhythmError::Season { season: season_seconds, step: step_seconds });
         }
-        Ok(Self { season_seconds, tempo, step_seconds, ignores_days: false })
+        Ok(Self { season_seconds, tempo, step_seconds, ..Self::DAY })
     }
 
     /// The same, with nothing laid onto the present from the same time of earlier seasons: what is lost then is what the
@@ -69,6 +84,18 @@ impl Rhythm {
     #[must_use]
     pub fn without_days(self) -> Self {
         Self { ignores_days: true, ..self }
+    }
+
+    /// The same, with a budget that never hears what was missed in truth: what is lost then is what its feedback is worth.
+    #[must_use]
+    pub fn without_feedback(self) -> Self {
+        Self { ignores_misses: true, ..self }
+    }
+
+    /// Whether the budget hears what was missed in truth.
+    #[must_use]
+    pub fn feeds_back(&self) -> bool {
+        !self.ignores_misses
     }
 
     /// Whether earlier seasons are compared with.
@@ -140,7 +167,7 @@ mod tests {
     #[test]
     fn a_bad_rhythm_is_refused_by_name() {
         let text = |season, tempo, step| Rhythm::new(season, tempo, step).expect_err("refused").to_string();
-        assert!(text(86_400.0, 1.0, 0.0).starts_with("planStep = 0 s"));
+        assert!(text(86_400.0, 1.0, 0.0).starts_with("forecast.planStep = 0 s"));
         assert!(text(86_400.0, -1.0, 10.0).starts_with("forecast.tempo = -1"));
         assert!(text(60.0, 1.0, 10.0).starts_with("forecast.season = 60 s"));
         assert!(text(f64::NAN, 1.0, 10.0).starts_with("forecast.season"));

@@ -1,7 +1,7 @@
 //! Our own policy in the simulators: what they show is turned into the facts that the controller gathers in a cluster, and
 //! decided by the same function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use autoscaler_plan::{
     DEFAULT_CAPACITY_PRIOR, Decision, EngineFacts, EngineSample, Facts, LogRecord, Milestones, Objective, Observation,
@@ -39,6 +39,20 @@ pub(crate) const ABLATIONS: &[Own] = &[
         build: |setup| {
             let mut policy = Predictive::new(setup);
             policy.settings.rhythm = policy.settings.rhythm.without_days();
+            Box::new(policy)
+        },
+    },
+    Own {
+        name: "predictive-quantile",
+        source: "without layers and prices: the forecast's 99 % quantile of the largest demand within one start-up time, held for as long.",
+        build: |setup| Box::new(PlainQuantile { policy: Predictive::new(setup), held: VecDeque::new() }),
+    },
+    Own {
+        name: "predictive-no-feedback",
+        source: "with a budget that never hears what was missed in truth.",
+        build: |setup| {
+            let mut policy = Predictive::new(setup);
+            policy.settings.rhythm = policy.settings.rhythm.without_feedback();
             Box::new(policy)
         },
     },
@@ -226,6 +240,7 @@ impl Predictive {
                 queue_depth: queued,
                 received_total: signals.arrived_total,
                 late_total: Some(signals.late_total),
+                slow_total: None,
                 arrivals_share: 1.0,
                 engines: views,
             })
@@ -261,6 +276,41 @@ impl Policy for Predictive {
         let share = |covered: u64| covered as f64 / judged as f64;
         let [p50, p80, p95, p99] = covered.map(share);
         Some(Coverage { p50, p80, p95, p99 })
+    }
+}
+
+/// Ours with a plain quantile of its forecast in the place of its plan.
+struct PlainQuantile {
+    policy: Predictive,
+    /// What was wanted within the last start-up time: a deque that only falls.
+    held: VecDeque<(f64, u32)>,
+}
+
+impl Policy for PlainQuantile {
+    fn period_seconds(&self) -> f64 {
+        self.policy.period_seconds
+    }
+
+    fn decide(&mut self, signals: &Signals<'_>) -> u32 {
+        let replicas = self.policy.decide(signals);
+        let Some(decision) = &self.policy.decision else { return replicas };
+        let Some(planned) = &decision.plan else { return replicas };
+        let [.., most] = planned.forecast.quantiles;
+        let Settings { min_replicas, max_replicas, .. } = self.policy.settings;
+        let wanted = (most.max(decision.demand.floor_replicas).ceil() as u32).clamp(min_replicas, max_replicas);
+        let now = signals.now_seconds;
+        while self.held.back().is_some_and(|(_, earlier)| *earlier <= wanted) {
+            self.held.pop_back();
+        }
+        self.held.push_back((now, wanted));
+        while self.held.front().is_some_and(|(at, _)| now - at > decision.startup.p95_seconds) {
+            self.held.pop_front();
+        }
+        self.held.front().map_or(wanted, |(_, most)| *most)
+    }
+
+    fn coverage(&self) -> Option<Coverage> {
+        self.policy.coverage()
     }
 }
 

@@ -198,7 +198,7 @@ pub struct Demand {
     pub floor_replicas: f64,
     /// Arrivals per second; `None` until two observations told a rate.
     pub arrivals_per_second: Option<f64>,
-    /// Requests per second that missed the objective of time to first token since the last look; `None` if no router tells.
+    /// Requests per second that missed an objective since the last look; `None` if no router tells.
     pub late_per_second: Option<f64>,
     /// Arrivals per second expected when an engine ordered now is Ready.
     pub forecast_per_second: Option<f64>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
 use crate::decision::Demand;
-use crate::facts::{Facts, Observation, Phase, RouterFacts, RouterObservation, RouterSample};
+use crate::facts::{EngineSample, Facts, Observation, Phase, RouterFacts, RouterObservation, RouterSample, SumCount};
 use crate::look::Look;
 
 /// The load is averaged over this share of the start-up time before the reactive floor acts on it: a start that takes
@@ -108,7 +108,8 @@ impl DemandState {
         let received = self.increase(received_counters(facts));
         let finished = self.increase(finished_counters(facts));
         let late = self.increase(late_counters(facts));
-        self.late_per_second = late.filter(|_| elapsed_seconds > 0.0).map(|late| late / elapsed_seconds);
+        let slow = self.increase(slow_counters(facts)).filter(|_| events_are_tokens(facts)).unwrap_or(0.0);
+        self.late_per_second = late.filter(|_| elapsed_seconds > 0.0).map(|late| (late + slow) / elapsed_seconds);
         let change = self.work.replace(work).map(|before| work - before);
         if elapsed_seconds <= 0.0 {
             self.offered.get_or_insert(work);
@@ -189,7 +190,7 @@ impl DemandState {
 
     /// Forgets the counters of processes that are gone.
     pub(crate) fn retain(&mut self, facts: &Facts) {
-        let known = [received_counters(facts), late_counters(facts), finished_counters(facts)];
+        let known = [received_counters(facts), late_counters(facts), slow_counters(facts), finished_counters(facts)];
         let names: Vec<String> = known.into_iter().flatten().flatten().map(|counter| counter.name).collect();
         self.counters.retain(|name, _| names.contains(name));
     }
@@ -224,6 +225,9 @@ impl DemandState {
 /// Less than a hundredth of a request at once, with nothing there now, is the tail of an average.
 const NOTHING: f64 = 0.01;
 
+/// Time between events over time between tokens up to which events are taken for tokens.
+const MOST_EVENT_OVER_TOKEN: f64 = 1.5;
+
 /// A counter of one process, and how much of its growth is this target's.
 struct Counter {
     name: String,
@@ -238,6 +242,32 @@ fn received_counters(facts: &Facts) -> Option<Vec<Counter>> {
 /// `None` unless every router that answers counts them.
 fn late_counters(facts: &Facts) -> Option<Vec<Counter>> {
     router_counters(facts, "late", |sample| sample.late_total)
+}
+
+/// The same.
+fn slow_counters(facts: &Facts) -> Option<Vec<Counter>> {
+    router_counters(facts, "slow", |sample| sample.slow_total)
+}
+
+/// Routers see events. Where one holds several tokens (speculative decoding, vLLM's `--stream-interval`), they come more slowly
+/// than the tokens that the engines count, and a slow stream may be none.
+fn events_are_tokens(facts: &Facts) -> bool {
+    let none = SumCount { sum: 0.0, count: 0.0 };
+    let (mut events, mut tokens) = (none, none);
+    let RouterFacts::Replicas(replicas) = &facts.router else { return true };
+    for engine in &facts.engines {
+        let Observation::Seen(EngineSample { inter_token_latency: Some(of_tokens), .. }) = &engine.observation else {
+            continue;
+        };
+        tokens = tokens.plus(*of_tokens);
+        for replica in replicas {
+            let RouterObservation::Seen(sample) = &replica.observation else { continue };
+            let seen = sample.engines.get(&engine.id).and_then(|view| view.inter_token_latency);
+            events = events.plus(seen.unwrap_or(none));
+        }
+    }
+    // Unknown is taken as usual.
+    events.sum * tokens.count <= MOST_EVENT_OVER_TOKEN * tokens.sum * events.count || tokens.count <= 0.0
 }
 
 fn router_counters(facts: &Facts, kind: &str, value: impl Fn(&RouterSample) -> Option<f64>) -> Option<Vec<Counter>> {

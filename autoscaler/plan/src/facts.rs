@@ -254,6 +254,13 @@ pub struct SumCount {
     pub count: f64,
 }
 
+impl SumCount {
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self { sum: self.sum + other.sum, count: self.count + other.count }
+    }
+}
+
 /// What is known of the routers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -301,6 +308,10 @@ pub struct RouterSample {
     /// Those of them that missed the objective of time to first token, or got no answer for lack of engines; `None` from a
     /// router that was told no objective.
     pub late_total: Option<f64>,
+    /// Those of them that were in time, and whose events then came more slowly in the mean than the objective between tokens;
+    /// `None` from a router that was told none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_total: Option<f64>,
     /// Share of those arrivals that is this target's, 0 to 1. A counter cannot be split: it would jump with the share.
     pub arrivals_share: f64,
     /// What it sees of each engine, by engine id.

@@ -23,6 +23,7 @@ mod check;
 mod decide;
 mod decision;
 mod demand;
+mod demand_history;
 mod explain;
 mod facts;
 mod log;
@@ -43,6 +44,7 @@ pub use capacity::{Capacity, CapacitySource};
 pub use check::{Contradiction, check_decision, check_division};
 pub use decide::decide;
 pub use decision::{Credit, Decision, Demand, ForecastCoverage, Observed, Reason, reasons};
+pub use demand_history::DemandHistory;
 pub use explain::Term;
 pub use facts::{
     DEFAULT_CAPACITY_PRIOR, EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue,

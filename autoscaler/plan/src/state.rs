@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{CapacityState, Intervals};
 use crate::demand::DemandState;
+use crate::demand_history::DemandHistory;
 use crate::planner::{PlanState, Rehearsed};
 use crate::score::ScoreState;
 use crate::startup::{StartupState, seconds_between};
@@ -79,6 +80,18 @@ impl State {
     #[must_use]
     pub fn forecast_coverage(&self) -> Option<(u64, [u64; 4])> {
         self.plan.coverage().filter(|(judged, _)| *judged > 0)
+    }
+
+    /// Demand of the plan steps from `step` on that have ended, as far as it is still remembered: for a shell that keeps it.
+    #[must_use]
+    pub fn demand_since(&self, step: u64) -> DemandHistory {
+        self.plan.demand_since(step)
+    }
+
+    /// Hands back what a shell kept of the demand, before the first decision after a restart: the plan then knows the days
+    /// before it. Longer ago than a forecast looks is of no use, and forgotten.
+    pub fn recall(&mut self, kept: DemandHistory) {
+        self.plan.recall(kept);
     }
 
     /// Takes up a plan that has lived through the past, in the place of the one that has seen less. False if it does not

@@ -159,6 +159,7 @@ impl Host {
             queue_depth: self.queue.len() as f64,
             received_total: self.received,
             late_total: None,
+            slow_total: None,
             arrivals_share: 1.0,
             engines: views,
         };

@@ -137,8 +137,8 @@ pub struct Signals<'a> {
     pub arrived_total: f64,
     /// Prompt tokens that arrived since the start of the trace.
     pub arrived_prompt_tokens_total: f64,
-    /// Requests that missed the objective of time to first token since the start of the trace, as the router counts them; in
-    /// the fluid under `Deadline`, those above the Ready replicas.
+    /// Requests that missed an objective since the start of the trace, as the router counts them: a late first token when it
+    /// comes, slow tokens at the end of the answer; in the fluid under `Deadline`, those above the Ready replicas.
     pub late_total: f64,
     /// Requests that ended since the start of the trace.
     pub finished_total: f64,

@@ -6,11 +6,12 @@ use std::str::FromStr as _;
 use anyhow::{Context as _, bail};
 use autoscaler_api::Percent;
 use autoscaler_lab::Progress;
-use autoscaler_lab::benchmark::{Benchmark, Table, run as run_benchmark};
+use autoscaler_lab::benchmark::{Benchmark, Follower, Report, Table, run as run_benchmark};
 use autoscaler_lab::experiment::Tuning;
 use autoscaler_lab::policies::{self, OURS};
 use autoscaler_lab::trace::Format;
 use clap::Args;
+use tokio::time::Instant;
 
 use super::args::{ExperimentArgs, mean_replicas};
 use super::output::{tell, write};
@@ -46,11 +47,11 @@ pub struct BenchmarkArgs {
         default_value = "traces,ramp,stress,sensitivity,ablations"
     )]
     pub tables: Vec<String>,
-    /// Write all into this folder instead: tables.md, runs.jsonl (one run a line, the fields of `simulate --output json`),
-    /// and a page with plots for each trace
+    /// Write all into this folder instead, as it comes: tables.md, runs.jsonl (one run a line, the fields of `simulate
+    /// --output json`), and a page with plots for each trace
     #[arg(long, value_name = "FOLDER", conflicts_with = "output_file")]
     pub output_folder: Option<PathBuf>,
-    /// Write to this file instead of stdout
+    /// Write the tables to this file instead of stdout, as they come
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
     /// Engines and experiment; its --trace, --attainment, --level and --queue are not used.
@@ -81,15 +82,54 @@ pub(super) fn run(args: &BenchmarkArgs) -> anyhow::Result<()> {
     };
     let lengths = args.experiment.trace.lengths()?;
     let progress = Progress::on_terminal();
-    let report = run_benchmark(&benchmark, &traces, &lengths, &progress, &mut |line| tell(line));
-    progress.finish();
-    let report = report?;
-    let Some(folder) = &args.output_folder else { return write(&report.markdown, args.output_file.as_deref()) };
-    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    write(&report.markdown, Some(&folder.join("tables.md")))?;
-    write(&report.json_lines, Some(&folder.join("runs.jsonl")))?;
-    for (name, page) in &report.pages {
-        write(page, Some(&folder.join(format!("{name}.html"))))?;
+    let mut keeper = Keeper { args, began: Instant::now(), tables: String::new(), pages: 0, wrote: Ok(()) };
+    if let Some(folder) = &args.output_folder {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
-    Ok(())
+    let ran = run_benchmark(&benchmark, &traces, &lengths, &progress, &mut keeper);
+    progress.finish();
+    keeper.wrote?;
+    if args.output_folder.is_none() && args.output_file.is_none() {
+        write(&keeper.tables, None)?;
+    }
+    Ok(ran?)
+}
+
+/// Writes the report as it grows: what a benchmark found before it was stopped is not lost.
+struct Keeper<'a> {
+    args: &'a BenchmarkArgs,
+    began: Instant,
+    tables: String,
+    pages: usize,
+    wrote: anyhow::Result<()>,
+}
+
+impl Keeper<'_> {
+    fn write(&mut self, report: &Report) -> anyhow::Result<()> {
+        self.tables = format!("{}{}", report.bars, report.markdown);
+        if let Some(file) = &self.args.output_file {
+            write(&self.tables, Some(file))?;
+        }
+        let Some(folder) = &self.args.output_folder else { return Ok(()) };
+        write(&self.tables, Some(&folder.join("tables.md")))?;
+        write(&report.json_lines, Some(&folder.join("runs.jsonl")))?;
+        for (name, page) in report.pages.iter().skip(self.pages) {
+            write(page, Some(&folder.join(format!("{name}.html"))))?;
+        }
+        self.pages = report.pages.len();
+        Ok(())
+    }
+}
+
+impl Follower for Keeper<'_> {
+    fn begins(&mut self, part: &str) {
+        let minutes = self.began.elapsed().as_secs_f64() / 60.0;
+        tell(&format!("{part}, after {minutes:.1} min"));
+    }
+
+    fn has(&mut self, report: &Report) {
+        if self.wrote.is_ok() {
+            self.wrote = self.write(report);
+        }
+    }
 }

@@ -16,6 +16,8 @@ pub struct RouterModel {
     pub received_total: f64,
     /// Those of them that missed the objective of time to first token; `None` where the router knows no objective.
     pub late_total: Option<f64>,
+    /// Those that were in time, and came more slowly than the objective between tokens; `None` without one.
+    pub slow_total: Option<f64>,
     /// Answered requests since the router started, by status code.
     pub answered_total: BTreeMap<String, f64>,
     /// What it sees of each engine, by id.
@@ -66,6 +68,7 @@ pub fn router_page(page: &Exposition<'_>) -> BTreeMap<String, RouterModel> {
             ("queue_depth", None) => model.queue_depth += sample.value,
             ("requests_received_total", None) => model.received_total += sample.value,
             ("requests_late_total", None) => *model.late_total.get_or_insert(0.0) += sample.value,
+            ("requests_slow_total", None) => *model.slow_total.get_or_insert(0.0) += sample.value,
             ("requests_total", None) => {
                 let code = sample.label("code").unwrap_or_default().to_owned();
                 *model.answered_total.entry(code).or_default() += sample.value;

@@ -68,9 +68,7 @@ impl PrometheusConfig {
         let between = |value: HumanDuration, least: u64, most: u64| {
             (Duration::from_secs(least)..=Duration::from_secs(most)).contains(&value.0)
         };
-        if !(self.url.starts_with("http://") || self.url.starts_with("https://")) {
-            return Err(("url", format!("`{}` is not a URL; write http://HOST:PORT", self.url)));
-        }
+        prometheus::check_url(&self.url).map_err(|error| ("url", error.to_string()))?;
         if !between(self.timeout, 1, 300) {
             return Err(("timeout", format!("{} is out of range; write 1s to 5m", self.timeout)));
         }
@@ -99,7 +97,11 @@ mod tests {
         };
         assert_eq!(checked("url: http://localhost:9090\n"), Ok(()));
         for (text, expected) in [
-            ("url: localhost:9090\n", "url: `localhost:9090` is not a URL; write http://HOST:PORT"),
+            (
+                "url: localhost:9090\n",
+                "url: `localhost:9090` must begin with http:// or https://; write http://HOST:PORT",
+            ),
+            ("url: http://me:secret@p\n", "url: the URL holds credentials"),
             ("url: http://p\ntimeout: 0s\n", "timeout: 0s is out of range; write 1s to 5m"),
             ("url: http://p\nwindow: 2h\n", "window: 2h is out of range; write 1s to 1h"),
             ("url: http://p\narrivals: sum(\n", "arrivals: not PromQL"),

@@ -10,6 +10,7 @@ use process::clock;
 use tokio::time::{Instant, sleep};
 
 use super::brain::Brain;
+use super::demand_file::DemandFile;
 use super::fleet::Life;
 use super::launch::{Supervised, left_over_groups, signal_group};
 use super::sleep::Call;
@@ -44,7 +45,7 @@ impl Supervisor {
 
     fn remember(&mut self, stored: &Stored, now: Timestamp) {
         for model in &self.config.models {
-            let state = match stored.learned.get(&model.name).map(|text| autoscaler_plan::State::from_json(text)) {
+            let mut state = match stored.learned.get(&model.name).map(|text| autoscaler_plan::State::from_json(text)) {
                 Some(Ok(state)) => state,
                 Some(Err(error)) => {
                     tracing::warn!(model = model.name, %error, "what was learned is not understood; learning anew");
@@ -53,13 +54,27 @@ impl Supervisor {
                 None => autoscaler_plan::State::default(),
             };
             let settings = &model.settings;
+            let demand_file = match DemandFile::open(&self.state_dir.demand_file(&model.name), &settings.rhythm) {
+                Ok((file, kept)) => {
+                    tracing::debug!(model = model.name, steps = kept.replicas.len(), "demand of the days before read");
+                    state.recall(kept);
+                    Some(file)
+                }
+                Err(error) => {
+                    tracing::warn!(model = model.name, %error, "the demand of the days before cannot be read");
+                    None
+                }
+            };
             let wanted = self.fleet.active(&model.name).clamp(settings.min_replicas, settings.max_replicas);
-            self.brains.insert(model.name.clone(), Brain { state, wanted, ..Brain::default() });
+            self.brains.insert(model.name.clone(), Brain { state, wanted, demand_file, ..Brain::default() });
         }
         tracing::debug!(models = self.brains.len(), %now, "memory restored");
     }
 
     fn adopt_engines(&mut self, stored: &Stored, now: Timestamp) {
+        // One that had crashed, of a model that is gone, nobody would start again.
+        let rules = &self.rules;
+        self.fleet.members.retain(|member| member.has_process() || rules.contains_key(&member.model));
         let ids: Vec<String> = self.fleet.members.iter().map(|member| member.id.clone()).collect();
         for id in ids {
             let Some(found) = stored.processes.get(&id) else { continue };

@@ -9,6 +9,7 @@ use autoscaler_plan::{
 };
 use jiff::Timestamp;
 
+use super::demand_file::DemandFile;
 use super::fleet::{Fleet, Life, Member};
 use super::readings::{EngineReading, RouterReading};
 use super::validate::Model;
@@ -53,6 +54,8 @@ pub struct Brain {
     pub wanted: u32,
     /// How far its past has come.
     pub back_fill: BackFill,
+    /// Where the demand is kept; `None` if that is not possible.
+    pub demand_file: Option<DemandFile>,
 }
 
 impl Brain {
@@ -77,6 +80,14 @@ impl Brain {
         let Some(decision) = &self.decision else { return };
         let target = Target { model: model.served_model_name.clone(), namespace: String::new(), share: 1.0 };
         self.back_fill.advance(past, &target, &model.settings, decision, &mut self.state, now);
+    }
+
+    /// Keeps the demand of the plan steps that have ended, for the next start.
+    pub fn keep_demand(&mut self, model: &str) {
+        let Some(file) = &mut self.demand_file else { return };
+        if let Err(error) = file.append(&self.state.demand_since(file.next_step())) {
+            tracing::warn!(model, %error, "the demand is not kept; a restart will not know these days");
+        }
     }
 
     /// The last decision and what it was made on, for the log; once.
@@ -164,6 +175,7 @@ fn router_facts(model: &Model, readings: &Readings, now: Timestamp, stale_second
                     queue_depth: seen.queue_depth,
                     received_total: seen.received_total,
                     late_total: seen.late_total,
+                    slow_total: seen.slow_total,
                     arrivals_share: 1.0,
                     engines: seen.engines,
                 })

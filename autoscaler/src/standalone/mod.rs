@@ -18,6 +18,7 @@ pub mod brain;
 pub mod command;
 pub mod config;
 pub mod days;
+pub mod demand_file;
 pub mod fingerprint;
 pub mod fleet;
 pub mod gpus;

@@ -1,5 +1,7 @@
 //! Who a process is: its number alone is used again by others, its number with its start time is not.
 
+use nix::errno::Errno;
+use procfs::ProcError;
 use procfs::process::{ProcState, Process};
 use serde::{Deserialize, Serialize};
 
@@ -24,14 +26,28 @@ impl ProcessIdentity {
 
     /// Whether this very process still runs; one that has ended and waits to be collected does not.
     pub fn is_running(&self) -> bool {
-        let Ok(stat) = Process::new(self.pid).and_then(|process| process.stat()) else { return false };
+        let stat = match Process::new(self.pid).and_then(|process| process.stat()) {
+            Ok(stat) => stat,
+            Err(error) => return !is_gone(&error),
+        };
         let ended = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
-        !ended && stat.starttime == self.start_ticks && self.boot_id == boot_id()
+        let boot_id = boot_id();
+        let same_boot = boot_id.is_empty() || self.boot_id.is_empty() || self.boot_id == boot_id;
+        !ended && stat.starttime == self.start_ticks && same_boot
     }
 
     /// Whether another process has taken the number meanwhile.
     pub fn number_is_taken_over(&self) -> bool {
         Self::of(self.pid).is_some_and(|now| now != *self)
+    }
+}
+
+/// Whether there is no such process. Any other failure (no file descriptor is left) says nothing about it.
+fn is_gone(error: &ProcError) -> bool {
+    match error {
+        ProcError::NotFound(_) => true,
+        ProcError::Io(error, _) => error.raw_os_error() == Some(Errno::ESRCH as i32),
+        _ => false,
     }
 }
 

@@ -56,7 +56,10 @@ impl Call {
         longest_wake: Duration,
     ) -> Result<(), CallFailure> {
         match self {
-            Self::Sleep => put_to_sleep(client, url, level).await,
+            Self::Sleep => match tokio::time::timeout(LONGEST_SLEEP_CALL, put_to_sleep(client, url, level)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(failure(format!("it is not asleep after {} s", LONGEST_SLEEP_CALL.as_secs()))),
+            },
             Self::Wake => match tokio::time::timeout(longest_wake, wake(client, url, level)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(failure(format!("it is not awake after {:.0} s", longest_wake.as_secs_f64()))),
@@ -70,7 +73,8 @@ impl Call {
 /// # Errors
 /// If no TLS backend can be set up.
 pub fn client() -> reqwest::Result<Client> {
-    Client::builder().connect_timeout(LONGEST_LOOK).timeout(LONGEST_SLEEP_CALL).no_proxy().build()
+    // Each call has a limit of its own: to sleep, to look, and the whole of a wake.
+    Client::builder().connect_timeout(LONGEST_LOOK).no_proxy().build()
 }
 
 async fn put_to_sleep(client: &Client, url: &str, level: SleepLevel) -> Result<(), CallFailure> {

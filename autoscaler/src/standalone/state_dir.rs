@@ -92,6 +92,7 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
         let io = |source| StateDirError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(path.join("logs")).map_err(io)?;
+        std::fs::create_dir_all(path.join("demand")).map_err(io)?;
         let path = path.canonicalize().map_err(io)?;
         let lock_path = path.join("lock");
         let lock_io = |source| StateDirError::Io { path: lock_path.clone(), source };
@@ -124,6 +125,11 @@ impl StateDir {
     /// Folder of the decision logs.
     pub fn decisions(&self) -> PathBuf {
         decisions_of(&self.path)
+    }
+
+    /// Demand of a model, step by step.
+    pub fn demand_file(&self, model: &str) -> PathBuf {
+        self.path.join("demand").join(format!("{model}.csv"))
     }
 
     fn state_file(&self) -> PathBuf {

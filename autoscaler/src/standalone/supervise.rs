@@ -34,7 +34,7 @@ use reads::Reading;
 
 /// How often processes are looked at: the delay between an end and its consequence, at 20 reads of /proc a second each.
 const STEP_PERIOD: Duration = Duration::from_millis(50);
-/// How often what was learned is stored, and logs are bounded, when nothing else happens.
+/// How often what was learned is stored, demand kept, and logs are bounded, when nothing else happens.
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(10);
 
 /// Everything that runs on this host, and what is known of it.
@@ -227,6 +227,7 @@ impl Supervisor {
             ended,
             health: std::mem::take(&mut self.fresh_health),
             load: self.load(),
+            own_load: self.own_load(),
             router: self.router_view(),
             routerless: !self.readings.has_router,
             router_ended: self.is_stopping && self.config.config.router.start && !router_runs,
@@ -298,6 +299,7 @@ impl Supervisor {
 
     fn keep_house(&mut self) {
         self.must_store = true;
+        self.brains.iter_mut().for_each(|(model, brain)| brain.keep_demand(model));
         let is_living =
             |name: &str| self.fleet.member(name).is_some() || self.programs.iter().any(|program| program.name == name);
         if let Err(error) = self.state_dir.bound_logs(is_living) {

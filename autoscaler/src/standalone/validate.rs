@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use autoscaler_api::{Schedule, engine_profile, settings_at};
-use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, Rhythm, RhythmError, Settings};
+use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, Rhythm, Settings};
 
+use engines::handover::ServedObjective;
 use jiff::Timestamp;
 
 use super::command::CommandTemplate;
@@ -197,7 +198,10 @@ fn validate_model(
         sleep_level: sleep.map(|sleep| sleep.level).unwrap_or_default(),
         limits: limits(model, key)?,
         served_model_name: served_model_name.clone(),
-        ttft_seconds: settings.objective.ttft_seconds,
+        objective: ServedObjective {
+            ttft_seconds: settings.objective.ttft_seconds,
+            inter_token_latency_seconds: Some(settings.objective.inter_token_latency_seconds),
+        },
     };
     Ok(Model {
         name: model.name.clone(),
@@ -243,14 +247,7 @@ fn settings(
     let forecast = &model.forecast;
     let plan_step_seconds = forecast.plan_step.as_secs_f64().max(control_period.as_secs_f64());
     let rhythm = Rhythm::new(forecast.season.as_secs_f64(), forecast.tempo, plan_step_seconds);
-    let rhythm = rhythm.or_else(|error| {
-        let field = match error {
-            RhythmError::Step(_) => "forecast.planStep",
-            RhythmError::Tempo(_) => "forecast.tempo",
-            RhythmError::Season { .. } => "forecast.season",
-        };
-        refuse(key(field), error.to_string())
-    })?;
+    let rhythm = rhythm.or_else(|error| refuse(key(error.key()), error.to_string()))?;
     Ok(Settings {
         min_replicas: model.min_replicas,
         max_replicas: model.max_replicas,

@@ -49,7 +49,8 @@ listen: 0.0.0.0:{{ $spec.containerPort | int }}
 models:
   {{- range $name, $_ := . }}
   {{- $ttft := dig $name "ttft" "" $objectives }}
-  {{ $name | quote }}: {{ if $ttft }}{objective: {ttft: {{ $ttft }}}}{{ else }}{}{{ end }}
+  {{- $between := dig $name "interTokenLatency" "" $objectives }}
+  {{ $name | quote }}: {{ if $ttft }}{objective: {ttft: {{ $ttft }}{{ with $between }}, interTokenLatency: {{ . }}{{ end }}}}{{ else }}{}{{ end }}
   {{- end }}
 {{- end }}
 {{- end -}}

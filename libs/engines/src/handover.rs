@@ -26,11 +26,26 @@ pub struct HandoverEngine {
     pub state: EngineState,
 }
 
-/// Objective of a served name.
+/// What the users of a served name were promised.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HandoverObjective {
+pub struct ServedObjective {
     /// Seconds to the first token.
     pub ttft_seconds: f64,
+    /// Mean seconds between two tokens of one answer; `None` if nothing was promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inter_token_latency_seconds: Option<f64>,
+}
+
+impl ServedObjective {
+    /// What keeps both.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        let promises = [self.inter_token_latency_seconds, other.inter_token_latency_seconds];
+        Self {
+            ttft_seconds: self.ttft_seconds.min(other.ttft_seconds),
+            inter_token_latency_seconds: promises.into_iter().flatten().reduce(f64::min),
+        }
+    }
 }
 
 /// The whole list.
@@ -42,7 +57,7 @@ pub struct Handover {
     pub engines: Vec<HandoverEngine>,
     /// By served name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub objectives: BTreeMap<String, HandoverObjective>,
+    pub objectives: BTreeMap<String, ServedObjective>,
 }
 
 /// Why the list could not be read or written.
@@ -124,7 +139,10 @@ mod tests {
                 model: "m".into(),
                 state: EngineState::Draining,
             }],
-            objectives: BTreeMap::from([("m".into(), HandoverObjective { ttft_seconds: 1.0 })]),
+            objectives: BTreeMap::from([(
+                "m".into(),
+                ServedObjective { ttft_seconds: 1.0, inter_token_latency_seconds: None },
+            )]),
         };
         list.write(&path).unwrap();
         assert_eq!(Handover::read(&path).unwrap(), list);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PromQL ──check_promql──▶ syntax and type are right
+//! URL    ──check_url─────▶ can be named in logs
 //!        ──Client::query──▶ Answer { series, warnings }   absent, NaN and zero stay three things
 //!                       └─▶ QueryError                     says what failed, for metrics and for people
 //! ```
@@ -15,7 +16,9 @@ mod check;
 mod client;
 mod history;
 mod response;
+mod url;
 
 pub use check::{PromqlError, check_promql};
 pub use client::{Client, Options, OptionsError, QueryError};
 pub use response::{Answer, RangeSeries, Series};
+pub use url::{UrlError, check_url};

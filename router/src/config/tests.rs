@@ -31,7 +31,7 @@ fn every_key_of_the_readme_is_read() {
     let settings = parse(
         "listen: 127.0.0.1:9000\nworkers: 3\nengines: {kubernetes: {namespace: a, release: b}}\nmaxBodyBytes: 1000\n\
          maxInFlightPerEngine: 8\nqueue: {discipline: fifo, deadline: 5s, maxRequests: 7, maxBytes: 9}\nretry: {maxAttempts: 1}\n\
-         upstream: {connectTimeout: 250ms, answerTimeout: 1h}\nmodels: {meta/llama: {objective: {ttft: 1500ms}}, other: {}}\n\
+         upstream: {connectTimeout: 250ms, answerTimeout: 1h}\nmodels: {meta/llama: {objective: {ttft: 1500ms, interTokenLatency: 50ms}}, other: {}}\n\
          process: {adminAddress: '127.0.0.1:9101', logLevel: debug, logFormat: json}",
     )
     .settings()
@@ -43,7 +43,11 @@ fn every_key_of_the_readme_is_read() {
     assert_eq!(tunables.queue_discipline, Discipline::Fifo);
     assert_eq!(tunables.max_in_flight_per_engine, NonZeroU32::new(8).map(MaxInFlight::Fixed));
     assert_eq!(tunables.connect_timeout, Duration::from_millis(250));
-    assert_eq!(tunables.models, BTreeMap::from([("meta/llama".to_owned(), Some(1.5)), ("other".to_owned(), None)]));
+    let promised = ServedObjective { ttft_seconds: 1.5, inter_token_latency_seconds: Some(0.05) };
+    assert_eq!(
+        tunables.models,
+        BTreeMap::from([("meta/llama".to_owned(), Some(promised)), ("other".to_owned(), None)])
+    );
 }
 
 #[test]
@@ -56,6 +60,10 @@ fn bad_values_name_the_key_and_the_fix() {
         ("engines: {file: x}\nqueue: {deadline: 0s}", "`queue.deadline` must be greater than 0"),
         ("engines: {file: x}\nmaxBodyBytes: 0", "`maxBodyBytes`"),
         ("engines: {file: x}\nmodels: {m: {objective: {ttft: 0s}}}", "objective.ttft"),
+        (
+            "engines: {file: x}\nmodels: {m: {objective: {ttft: 1s, interTokenLatency: 0s}}}",
+            "objective.interTokenLatency",
+        ),
     ] {
         let message = parse(text).settings().expect_err(text).to_string();
         assert!(message.contains(expected), "{text}: {message}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engines::EngineState;
+use engines::handover::ServedObjective;
 use router_core::{EngineFacts, EngineKey, Fleet};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -17,7 +18,6 @@ use super::snapshot::{EngineView, Snapshot};
 use super::source::{Listed, ListedEngine};
 use crate::config::Tunables;
 use crate::live::{EngineLive, ModelLive, Target};
-use crate::queue::Queue;
 use crate::shared::Shared;
 
 /// How long the series of an engine that is gone stay: two scrapes of Prometheus' default minute.
@@ -38,7 +38,7 @@ pub struct Roster {
     models: HashMap<Arc<str>, Arc<ModelLive>>,
     targets: HashMap<(EngineKey, Arc<str>), Arc<Target>>,
     cards: BTreeMap<Arc<str>, Value>,
-    objectives: BTreeMap<String, f64>,
+    objectives: BTreeMap<String, ServedObjective>,
     tunables: Arc<Tunables>,
 }
 
@@ -229,7 +229,7 @@ impl Roster {
         let metrics = &self.shared.metrics;
         let model = self.models.entry(name.clone()).or_insert_with(|| {
             let metrics = metrics.model(name);
-            Arc::new(ModelLive { name: name.clone(), queue: Queue::new(metrics.queue.clone()), metrics })
+            Arc::new(ModelLive::new(name.clone(), metrics))
         });
         model.clone()
     }
@@ -247,11 +247,9 @@ impl Roster {
         for model in models {
             let listed = self.objectives.get(&*model.name).copied();
             let configured = self.tunables.models.get(&*model.name).copied().flatten();
-            let strictest = [listed, configured].into_iter().flatten().reduce(f64::min);
+            let strictest = [listed, configured].into_iter().flatten().reduce(ServedObjective::stricter);
             self.shared.metrics.objective(&model.name, strictest);
-            // No objective that a number of seconds cannot hold is one that anybody waits for.
-            let ttft = strictest.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            model.queue.order_by(self.tunables.queue_discipline, ttft);
+            model.promise(strictest, self.tunables.queue_discipline);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engines::discover::{PodScope, watch_pods};
-use engines::handover::Handover;
+use engines::handover::{Handover, ServedObjective};
 use engines::{Engine, EngineState};
 use tokio::sync::watch;
 
@@ -26,8 +26,8 @@ pub struct Listed {
     pub generation: u64,
     /// The engines.
     pub engines: Vec<ListedEngine>,
-    /// Seconds to the first token that users were promised, by served name.
-    pub objectives: BTreeMap<String, f64>,
+    /// What users were promised, by served name.
+    pub objectives: BTreeMap<String, ServedObjective>,
 }
 
 /// One engine of a list.
@@ -114,7 +114,7 @@ fn read_file(path: &Path) -> anyhow::Result<Listed> {
     Ok(Listed {
         generation: list.generation,
         engines: engines.with_context(|| format!("engines file {}", path.display()))?,
-        objectives: list.objectives.into_iter().map(|(name, objective)| (name, objective.ttft_seconds)).collect(),
+        objectives: list.objectives,
     })
 }
 

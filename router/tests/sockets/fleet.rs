@@ -117,6 +117,7 @@ async fn an_engine_that_has_not_told_its_names_gets_nothing() {
 async fn series_of_objectives_and_models_exist_before_the_first_request() {
     let router = Router::following(&[], &[]).await;
     assert_eq!(router.metric("router_objective_time_to_first_token_seconds{model_name=\"m\"}").await, Some(1.5));
+    assert_eq!(router.metric("router_objective_inter_token_latency_seconds{model_name=\"m\"}").await, Some(0.25));
     assert_eq!(router.metric("router_requests_received_total{model_name=\"m\"}").await, Some(0.0));
     let text = router.metrics().await;
     openmetrics_parser::openmetrics::parse_openmetrics(&text).expect("OpenMetrics");

@@ -11,6 +11,12 @@ use testkit::{Program, eventually};
 /// What anything may take on a machine that is busy with a build.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Requests of the model `m` whose first token came too late, and streams whose tokens came too slowly.
+pub(crate) const LATE: &str = "router_requests_late_total{model_name=\"m\"}";
+pub(crate) const SLOW: &str = "router_requests_slow_total{model_name=\"m\"}";
+/// Mean time between tokens that the list of engines promises for the model `m`.
+pub(crate) const PROMISED_INTER_TOKEN: Duration = Duration::from_millis(250);
+
 /// A running router.
 pub(crate) struct Router {
     pub(crate) program: Program,
@@ -133,7 +139,9 @@ impl Router {
             .iter()
             .map(|(id, url, state)| json!({"id": id, "url": url, "model": "label", "state": state}))
             .collect();
-        let list = json!({"generation": generation, "engines": engines, "objectives": {"m": {"ttft_seconds": 1.5}}});
+        let between = PROMISED_INTER_TOKEN.as_secs_f64();
+        let promised = json!({"ttft_seconds": 1.5, "inter_token_latency_seconds": between});
+        let list = json!({"generation": generation, "engines": engines, "objectives": {"m": promised}});
         let fresh = folder.path().join("engines.json.fresh");
         std::fs::write(&fresh, list.to_string()).unwrap();
         std::fs::rename(fresh, Self::engines_file(folder)).unwrap();

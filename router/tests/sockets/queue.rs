@@ -4,10 +4,9 @@ use testkit::eventually;
 use tokio::sync::mpsc;
 
 use crate::fake::{BUSY, Fake, Reply};
-use crate::harness::{PATIENCE, Router, error_of};
+use crate::harness::{LATE, PATIENCE, Router, error_of};
 
 const DEPTH: &str = "router_queue_depth{model_name=\"m\"}";
-const LATE: &str = "router_requests_late_total{model_name=\"m\"}";
 
 fn ask(router: &Router, number: usize) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
     let url = format!("{}/v1/completions", router.url);

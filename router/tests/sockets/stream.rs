@@ -1,12 +1,13 @@
 use std::io;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use testkit::eventually;
 use tokio::sync::mpsc;
 
 use crate::fake::{Fake, Reply, Seen};
-use crate::harness::{PATIENCE, Router};
+use crate::harness::{LATE, PATIENCE, PROMISED_INTER_TOKEN, Router, SLOW};
 
 /// An engine whose next answers are these streams, in order.
 fn streams(receivers: Vec<mpsc::Receiver<io::Result<Bytes>>>) -> impl Fn(&Seen) -> Reply + Send + Sync {
@@ -39,6 +40,25 @@ async fn each_event_arrives_before_the_next_one_is_made() {
     router.metric_becomes(&format!("router_inter_token_latency_seconds_count{labels}"), 3.0).await;
     router.metric_becomes(&format!("router_requests_in_flight{labels}"), 0.0).await;
     assert_eq!(engine.aborts(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_whose_tokens_come_too_slowly_is_counted_and_one_in_time_is_not() {
+    let (slow, slow_chunks) = mpsc::channel(1);
+    let (quick, quick_chunks) = mpsc::channel(1);
+    let engine = Fake::start(&["m"], streams(vec![quick_chunks, slow_chunks])).await;
+    let router = Router::following(&[("a", &engine.url(), "ready")], &[]).await;
+    for (engine_side, pause) in [(quick, Duration::ZERO), (slow, PROMISED_INTER_TOKEN * 2)] {
+        engine_side.send(event("data: {\"n\":0}\n\n")).await.unwrap();
+        let mut response = router.chat_stream().await;
+        response.chunk().await.unwrap().unwrap();
+        tokio::time::sleep(pause).await;
+        engine_side.send(event("data: {\"n\":1}\n\ndata: [DONE]\n\n")).await.unwrap();
+        drop(engine_side);
+        response.text().await.unwrap();
+        router.metric_becomes(SLOW, if pause.is_zero() { 0.0 } else { 1.0 }).await;
+        assert_eq!(router.metric(LATE).await, Some(0.0));
+    }
 }
 
 async fn engine_is_told(engine: &Fake) {

@@ -86,6 +86,8 @@ impl FromStr for Table {
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
+    /// What ours must reach, and whether it did.
+    pub bars: String,
     /// Tables.
     pub markdown: String,
     /// One run a line.
@@ -94,7 +96,15 @@ pub struct Report {
     pub pages: Vec<(String, String)>,
 }
 
-/// Runs it. `tell` is told what is done.
+/// Who follows a benchmark while it runs.
+pub trait Follower {
+    /// This part begins.
+    fn begins(&mut self, part: &str);
+    /// A part has ended: all that there is so far, so that nothing is lost if the rest never ends.
+    fn has(&mut self, report: &Report);
+}
+
+/// Runs it, and hands the report to `follower` as it grows.
 ///
 /// # Errors
 /// If a trace cannot be used.
@@ -103,30 +113,33 @@ pub fn run(
     traces: &[(PathBuf, Format)],
     lengths: &Lengths,
     progress: &Progress,
-    tell: &mut dyn FnMut(&str),
-) -> Result<Report, LabError> {
+    follower: &mut dyn Follower,
+) -> Result<(), LabError> {
     let mut report = Report::default();
     let mut bars = bars::Bars::default();
     if benchmark.tables.contains(&Table::Ramp) {
-        tell("llm-d's ramp");
+        follower.begins("llm-d's ramp");
         ramp::run(benchmark, progress, &mut report, &mut bars)?;
+        report.bars = bars.markdown();
+        follower.has(&report);
     }
     if benchmark.tables.contains(&Table::Traces) {
-        traces::run(benchmark, traces, lengths, progress, &mut report, &mut bars, tell)?;
+        traces::run(benchmark, traces, lengths, progress, &mut report, &mut bars, follower)?;
     }
     let on_one = [Table::Stress, Table::Sensitivity, Table::Ablations];
     if benchmark.tables.iter().any(|table| on_one.contains(table)) {
         match middling(benchmark, traces, lengths)? {
             Some(trace) => {
-                tell(&format!("stress, sensitivity, ablations on {}", trace.name()));
+                follower.begins(&format!("stress, sensitivity, ablations on {}", trace.name()));
                 stress::play(benchmark, &trace, lengths, progress, &mut report)?;
+                follower.has(&report);
                 parts::play(benchmark, &trace, progress, &mut report)?;
             }
             None => report.markdown += "No trace recurs: no stress, sensitivity and ablations.\n",
         }
+        follower.has(&report);
     }
-    report.markdown = format!("{}{}", bars.markdown(), report.markdown);
-    Ok(report)
+    Ok(())
 }
 
 impl Benchmark {

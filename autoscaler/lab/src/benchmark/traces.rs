@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use autoscaler_sim::{Discipline, Level};
 
 use super::bars::{Bars, Column, Entry};
-use super::{Benchmark, Report};
+use super::{Benchmark, Follower, Report};
 use crate::error::LabError;
 use crate::experiment::{Experiment, Prepared, Results, Tuning, prepare, run_prepared};
 use crate::output::{Summary, html, json_lines, markdown, summaries};
@@ -24,21 +24,23 @@ pub(super) fn run(
     progress: &Progress,
     report: &mut Report,
     bars: &mut Bars,
-    tell: &mut dyn FnMut(&str),
+    follower: &mut dyn Follower,
 ) -> Result<(), LabError> {
+    let before = std::mem::take(&mut report.markdown);
     let mut text = String::new();
     for (place, (path, format)) in traces.iter().enumerate() {
         let trace = Trace::load(path, *format, lengths)?;
-        tell(&format!("{} ({} of {})", trace.name(), place + 1, traces.len()));
+        follower.begins(&format!("{} ({} of {})", trace.name(), place + 1, traces.len()));
         let prepared = prepare(&benchmark.experiment, &trace, progress)?;
         text += &format!("## {}\n\n", trace.name());
         for (place, &attainment) in benchmark.attainments.iter().enumerate() {
             let mut of = OfTrace { benchmark, trace: &trace, prepared: &prepared, progress, report, bars };
             text += &of.play(attainment, place == 0)?;
         }
+        report.markdown = format!("{before}{}{text}", means(bars, place + 1));
+        report.bars = bars.markdown();
+        follower.has(report);
     }
-    report.markdown += &means(bars, traces.len());
-    report.markdown += &text;
     Ok(())
 }
 

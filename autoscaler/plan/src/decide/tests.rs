@@ -71,6 +71,7 @@ fn router(now: Timestamp, queue: f64, in_flight: &[(usize, f64)]) -> RouterFacts
         queue_depth: queue,
         received_total: 100.0,
         late_total: None,
+        slow_total: None,
         arrivals_share: 1.0,
         engines,
     };

@@ -4,7 +4,7 @@ use super::*;
 use crate::capacity::CapacitySource;
 use autoscaler_forecast::Rhythm;
 
-use crate::facts::{Objective, Queue, RouterReplica, RouterSample, Settings};
+use crate::facts::{EngineFacts, Objective, Queue, RouterEngineView, RouterReplica, RouterSample, Settings};
 
 fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
     let now = Timestamp::from_millisecond(1_700_000_000_000 + (seconds * 1000.0) as i64).expect("in range");
@@ -27,6 +27,7 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         queue_depth: queue,
         received_total: received,
         late_total: None,
+        slow_total: None,
         arrivals_share: 1.0,
         engines: BTreeMap::new(),
     };
@@ -114,6 +115,39 @@ fn a_backlog_that_is_served_quickly_needs_little_room() {
         DemandState::default().at(&look, &capacity(), Times { service_seconds, ..times(0.25) }).floor_replicas
     };
     assert_eq!((floor(None), floor(Some(1.0)), floor(Some(60.0))), (10.0, 1.0, 10.0));
+}
+
+#[test]
+fn slow_streams_are_late_unless_their_events_hold_several_tokens() {
+    let late_when_an_event_takes = |event_seconds: f64| {
+        let mut state = DemandState::default();
+        for (seconds, slow) in [(0.0, 3.0), (0.5, 4.0)] {
+            let (mut facts, now) = facts(seconds, 100.0, 0.0);
+            let RouterFacts::Replicas(replicas) = &mut facts.router else { unreachable!() };
+            let RouterObservation::Seen(sample) = &mut replicas[0].observation else { unreachable!() };
+            (sample.late_total, sample.slow_total) = (Some(7.0), Some(slow));
+            let events = SumCount { sum: 1000.0 * event_seconds, count: 1000.0 };
+            let view = RouterEngineView { inter_token_latency: Some(events), ..RouterEngineView::default() };
+            sample.engines.insert("a".to_owned(), view);
+            let tokens = SumCount { sum: 40.0, count: 2000.0 };
+            let sample = EngineSample {
+                running: Some(0.0),
+                waiting: Some(0.0),
+                inter_token_latency: Some(tokens),
+                ..EngineSample::without_vllm_metrics(now)
+            };
+            facts.engines = vec![EngineFacts {
+                id: "a".to_owned(),
+                phase: Phase::Ready { created: now, since: now },
+                milestones: crate::facts::Milestones::default(),
+                observation: Observation::Seen(sample),
+            }];
+            state.learn(&facts, &Look::at(&facts, now), times(seconds));
+        }
+        state.late_per_second
+    };
+    assert_eq!(late_when_an_event_takes(0.021), Some(2.0));
+    assert_eq!(late_when_an_event_takes(0.08), Some(0.0), "four tokens an event");
 }
 
 #[test]

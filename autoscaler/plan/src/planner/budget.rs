@@ -69,6 +69,7 @@ pub(crate) struct Budget {
     every: usize,
     untried: usize,
     keep: f64,
+    feeds_back: bool,
     spent: Spent,
 }
 
@@ -78,6 +79,7 @@ impl Budget {
             every: rhythm.seasons(1.0 / CHOICES),
             untried: rhythm.seasons(UNTRIED),
             keep: (-1.0 / (CHOICES * MEMORY_SEASONS)).exp(),
+            feeds_back: rhythm.feeds_back(),
             spent: Spent::default(),
         }
     }
@@ -85,6 +87,11 @@ impl Budget {
     /// What is worth keeping over a restart.
     pub(crate) fn spent(&self) -> &Spent {
         &self.spent
+    }
+
+    /// Begins as if so many steps had been settled: choices are made at the same steps as before.
+    pub(crate) fn begin_at(&mut self, steps: usize) {
+        self.spent.steps = steps;
     }
 
     /// Takes up what an earlier run kept.
@@ -138,9 +145,9 @@ impl Budget {
         self.spent.missed *= fade;
         let season = CHOICES * self.spent.lately.iter().sum::<f64>() / self.spent.lately.len() as f64;
         let saved = AIM * allowed * self.spent.demand - self.spent.missed;
-        let carry = if season > 0.0 { saved / (CARRY_SEASONS * season) } else { 0.0 };
+        let carry = if season > 0.0 && self.feeds_back { saved / (CARRY_SEASONS * season) } else { 0.0 };
         self.spent.goal = (AIM * allowed + carry).clamp(LEAST_GOAL * allowed, MOST_GOAL * allowed);
-        let optimism = self.optimism(allowed * season);
+        let optimism = if self.feeds_back { self.optimism(allowed * season) } else { 1.0 };
         let most_rate = (MOST_RATE_OF_ALLOWED / allowed.max(1e-6)).max(LEAST_RATE);
         let growth = (most_rate / LEAST_RATE).powf(1.0 / f64::from(RATES - 1));
         let mut chosen = 0;

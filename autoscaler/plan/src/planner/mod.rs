@@ -93,6 +93,16 @@ impl Planner {
         self.forecaster.push(demand);
     }
 
+    /// Counts steps from here on, so that choices fall on the steps on which they fell before a restart.
+    pub(crate) fn begin_at(&mut self, steps: usize) {
+        self.budget.begin_at(steps);
+    }
+
+    /// Takes in demand of long ago, which no plan has to be made for any more.
+    pub(crate) fn recall(&mut self, demand: f64, startup_steps: usize) {
+        self.forecaster.recall(demand, startup_steps);
+    }
+
     /// Plans for the step that begins: never less than `least`, with a share of `allowed_miss` of the demand to miss.
     pub fn plan(&mut self, startup_steps: usize, least: u32, allowed_miss: f64) -> Planned {
         self.plan_with(startup_steps, None, least, allowed_miss)

@@ -8,9 +8,11 @@ use autoscaler_forecast::Rhythm;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::shadow::LONGEST_HOLD_MINUTES;
 use super::{Planned, Planner, Saved};
 use crate::capacity::Capacity;
 use crate::decision::Demand;
+use crate::demand_history::DemandHistory;
 use crate::facts::{Queue, Settings};
 use crate::look::Look;
 use crate::pool::LayerUse;
@@ -18,11 +20,19 @@ use crate::standby::StandbyTier;
 use crate::startup::Startup;
 pub use rehearsal::Rehearsed;
 
-/// Demand of so many plan steps is stored with the state: enough to continue after a restart until the history is back.
+/// Demand of so many plan steps is stored with the state: enough to continue after a restart until the history is back, and
+/// for a shell that keeps the demand to have read it in time.
 const STORED_STEPS: usize = 96;
 
 /// Steps that nothing was decided in are filled with the last demand, up to so many; a longer gap starts anew.
 pub(crate) const MOST_GAP_STEPS: u64 = 2160;
+
+/// A clock that is set right moves back by less than this; one that moves by more begins a new count, or nothing would be
+/// planned until it is where it was.
+const MOST_STEPS_BACK: u64 = 30;
+
+/// After a restart the plan lives again through so many start-up times before the longest hold.
+const LIVED_STARTS: usize = 8;
 
 /// Before so much of a season was seen, every burst looks like a habit: the reactive floor decides alone.
 const INEXPERIENCED_SEASONS: f64 = 1.0 / 24.0;
@@ -31,6 +41,9 @@ const INEXPERIENCED_SEASONS: f64 = 1.0 / 24.0;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PlanState {
+    /// What all the rest is counted in: another one begins anew.
+    #[serde(default)]
+    rhythm: Option<Rhythm>,
     planned: Option<Planned>,
     open: Option<OpenStep>,
     /// Demand of the last steps, the last of them being that before `open`.
@@ -38,6 +51,9 @@ pub(crate) struct PlanState {
     /// Replicas there were when the plan began.
     began_with: u32,
     saved: Option<Saved>,
+    /// What is known of the days before, until the planner is made.
+    #[serde(skip)]
+    recalled: DemandHistory,
     #[serde(skip)]
     planner: Alive,
 }
@@ -83,12 +99,18 @@ impl PlanState {
     ) -> Option<Planned> {
         let rhythm = settings.rhythm;
         let step = step_at(&rhythm, now);
+        let is_set_back = self.open.is_some_and(|open| open.step > step + MOST_STEPS_BACK);
+        if is_set_back || self.rhythm.is_some_and(|of| of != rhythm) {
+            *self = Self { recalled: std::mem::take(&mut self.recalled), ..Self::default() };
+        }
+        self.rhythm = Some(rhythm);
         if let Some(open) = self.open.filter(|open| step > open.step) {
             let terms = Terms::of(settings, starts.startup.p95_seconds);
             self.revive(rhythm, open.step, look.observed.ready + look.observed.starting, &terms);
             let (_, planner) = self.planner.0.as_mut()?;
             let mean = |sum: f64| if open.seconds > 0.0 { sum / open.seconds } else { 0.0 };
-            let (demanded, lost) = (mean(open.demand), mean(open.missed));
+            // As it is kept, so that a restart lives through the same.
+            let (demanded, lost) = (f64::from(mean(open.demand) as f32), mean(open.missed));
             if step - open.step > MOST_GAP_STEPS {
                 self.saved = Some(planner.save());
                 self.planner = Alive::default();
@@ -133,28 +155,53 @@ impl PlanState {
         (1..=usage.layers()).map(layer).collect()
     }
 
+    /// See [`crate::State::demand_since`].
+    pub(crate) fn demand_since(&self, step: u64) -> DemandHistory {
+        let Some(open) = self.open else { return DemandHistory::default() };
+        let first = open.step.saturating_sub(self.recent.len() as u64);
+        let known = step.saturating_sub(first) as usize;
+        DemandHistory { first_step: first.max(step), replicas: self.recent.iter().skip(known).copied().collect() }
+    }
+
+    /// See [`crate::State::recall`].
+    pub(crate) fn recall(&mut self, kept: DemandHistory) {
+        self.recalled = kept;
+    }
+
     /// Makes the planner if it is not there: at the first step, after a restart, or with a new rhythm. After a restart it
-    /// lives through the stored steps again.
+    /// takes in the days before, and lives through the last steps again.
     fn revive(&mut self, rhythm: Rhythm, step: u64, replicas: u32, terms: &Terms) {
         if self.planner.0.as_ref().is_some_and(|(of, _)| *of == rhythm) {
             return;
         }
-        let is_restart = self.planner.0.is_none() && self.saved.is_some();
-        let recent = std::mem::take(&mut self.recent);
-        if !is_restart || recent.len() as u64 > step {
+        let is_restart = self.planner.0.is_none() && self.saved.is_some() && self.recent.len() as u64 <= step;
+        if !is_restart {
             self.began_with = replicas;
-            self.planner = Alive(Some((rhythm, Box::new(Planner::new(rhythm, step, replicas)))));
-            return;
+            self.recent.clear();
         }
-        let mut planner = Planner::new(rhythm, step - recent.len() as u64, self.began_with);
-        for demand in &recent {
+        let recalled = std::mem::take(&mut self.recalled);
+        let known = recalled.continued_by(self.recent.make_contiguous(), step);
+        let mut planner = Planner::new(rhythm, known.first_step, self.began_with);
+        // What any shadow wanted then, and holds until now, rests on what starts ordered before.
+        let lived = rhythm.minutes(LONGEST_HOLD_MINUTES) + LIVED_STARTS * terms.startup_steps;
+        let lived = lived.max(self.recent.len());
+        let (before, lately) = known.replicas.split_at(known.replicas.len().saturating_sub(lived));
+        for demand in before {
+            planner.recall(f64::from(*demand), terms.startup_steps);
+        }
+        let saved = self.saved.as_ref().filter(|_| is_restart);
+        // Before, so that what is lived again weighs the experts as it did; and after, so that nothing is counted twice.
+        if let Some(saved) = saved {
+            planner.restore(saved);
+            planner.begin_at(saved.steps().saturating_sub(lately.len()));
+        }
+        for demand in lately {
             planner.settle(f64::from(*demand), 0.0, terms.fifo_slack_seconds);
             planner.plan(terms.startup_steps, terms.least, terms.allowed_miss);
         }
-        if let Some(saved) = &self.saved {
+        if let Some(saved) = saved {
             planner.restore(saved);
         }
-        self.recent = recent;
         self.planner = Alive(Some((rhythm, Box::new(planner))));
     }
 }
@@ -192,7 +239,9 @@ impl Terms {
 /// first token allows.
 pub(crate) fn missed(demand: &Demand, look: &Look, capacity: &Capacity, settings: &Settings) -> f64 {
     let replica_seconds = |requests: f64, stay: f64| requests / capacity.requests * stay;
-    if let (Some(late), Some(stay)) = (demand.late_per_second, demand.service_seconds) {
+    // Where even an idle engine misses the objective, the count says nothing about replicas.
+    let late = demand.late_per_second.filter(|_| !capacity.objective_out_of_reach);
+    if let (Some(late), Some(stay)) = (late, demand.service_seconds) {
         return replica_seconds(late, stay);
     }
     let ready = f64::from(look.observed.ready);

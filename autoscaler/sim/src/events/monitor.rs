@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use engine_model::Objective;
 use rand::{Rng, RngExt};
 
 use super::engine::{Finished, Gauges, Job};
@@ -44,7 +45,7 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(super) struct Monitor<'a> {
     settings: &'a Settings,
-    ttft_objective_seconds: f64,
+    objective: Objective,
     arrived: u64,
     late: u64,
     arrived_prompt_tokens: u64,
@@ -60,10 +61,10 @@ pub(super) struct Monitor<'a> {
 }
 
 impl<'a> Monitor<'a> {
-    pub(super) fn new(settings: &'a Settings, ttft_objective_seconds: f64) -> Self {
+    pub(super) fn new(settings: &'a Settings, objective: Objective) -> Self {
         Self {
             settings,
-            ttft_objective_seconds,
+            objective,
             arrived: 0,
             late: 0,
             arrived_prompt_tokens: 0,
@@ -88,13 +89,15 @@ impl<'a> Monitor<'a> {
     }
 
     pub(super) fn count_first_token(&mut self, ttft_seconds: f64) {
-        self.late += u64::from(ttft_seconds > self.ttft_objective_seconds);
+        self.late += u64::from(ttft_seconds > self.objective.ttft_seconds);
         self.ttft.observe(ttft_seconds);
     }
 
     pub(super) fn count_answer(&mut self, answer: &Finished) {
         self.finished += 1;
         if answer.job.output_tokens > 1 {
+            let is_slow = answer.inter_token_seconds() > self.objective.inter_token_seconds;
+            self.late += u64::from(is_slow && answer.ttft_seconds() <= self.objective.ttft_seconds);
             self.inter_token.observe(answer.inter_token_seconds());
         }
     }

@@ -85,7 +85,7 @@ impl<'a, E: Engine> Run<'a, E> {
             fleet: Fleet::new(settings, engine_settings, starter),
             fleet_before_score: None,
             queue: Queue::new(settings.discipline, settings.router_deadline_seconds),
-            monitor: Monitor::new(settings, task.objective.ttft_seconds),
+            monitor: Monitor::new(settings, task.objective),
             tally: Tally::new(task.objective, settings),
             progress: Progress::default(),
             returns: BinaryHeap::new(),

@@ -131,7 +131,9 @@ impl Fleet {
         let left = names.map(|name| (name.clone(), models[name].most_asleep)).collect();
         let ending = self.members.iter().filter(|member| matches!(member.life, Life::Stopping { .. }));
         let gpus_ending: usize = ending.map(|member| member.gpus.len()).sum();
-        let mut room = Room { left, gpus_short: seen.gpus_short.saturating_sub(gpus_ending) };
+        // What is free already, or will be, nobody has to make room for.
+        let gpus_free = seen.gpus.len().saturating_sub(self.held_gpus().len());
+        let mut room = Room { left, gpus_short: seen.gpus_short.saturating_sub(gpus_ending + gpus_free) };
         for member in self.members.iter_mut().filter(|member| member.life.sleeps()) {
             let others_wait = room.gpus_short > 0 && !member.gpus.is_empty();
             if room.take(member) {

@@ -21,7 +21,7 @@ mod victims;
 use std::collections::{BTreeMap, BTreeSet};
 
 use engines::EngineState;
-use engines::handover::{Handover, HandoverEngine, HandoverObjective};
+use engines::handover::{Handover, HandoverEngine, ServedObjective};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -197,10 +197,10 @@ pub struct ModelRules {
     pub sleep_level: SleepLevel,
     /// Time limits, seconds.
     pub limits: Limits,
-    /// TTFT objective for the router, under the served name.
+    /// The name that clients say.
     pub served_model_name: String,
-    /// Seconds to the first token.
-    pub ttft_seconds: f64,
+    /// What they are promised, for the router.
+    pub objective: ServedObjective,
 }
 
 /// Time limits of a model's engines, all in seconds.
@@ -284,12 +284,10 @@ impl Fleet {
             };
             Some(HandoverEngine { id: member.id.clone(), url: member.url(), model: member.model.clone(), state })
         });
-        let mut objectives: BTreeMap<String, HandoverObjective> = BTreeMap::new();
+        let mut objectives: BTreeMap<String, ServedObjective> = BTreeMap::new();
         for rules in models.values() {
-            let ttft_seconds = rules.ttft_seconds;
-            let strictest =
-                objectives.get(&rules.served_model_name).map_or(ttft_seconds, |o| o.ttft_seconds.min(ttft_seconds));
-            objectives.insert(rules.served_model_name.clone(), HandoverObjective { ttft_seconds: strictest });
+            let objective = objectives.entry(rules.served_model_name.clone()).or_insert(rules.objective);
+            *objective = objective.stricter(rules.objective);
         }
         Handover { generation: self.generation, engines: engines.collect(), objectives }
     }

@@ -20,6 +20,8 @@ pub struct Seen<'a> {
     pub health: BTreeMap<String, bool>,
     /// Requests of each engine, for the choice of victims.
     pub load: BTreeMap<String, f64>,
+    /// Requests of each engine that tells, and when it did.
+    pub own_load: BTreeMap<String, (Timestamp, f64)>,
     /// What the router says; `None` if it does not answer.
     pub router: Option<RouterView>,
     /// No router at all is configured: engines end when they are idle themselves.
@@ -165,6 +167,8 @@ impl Fleet {
                     orders.push(Order::Log { id, what, warning: false });
                 }
                 Life::Starting { since } if seconds_between(*since, now) > limits.startup => {
+                    // Said again only if that did not end it in as long.
+                    *since = now;
                     let why = format!("not ready {:.0} s after its start (startup.timeout)", limits.startup);
                     orders.push(Order::Kill { id, why });
                 }
@@ -174,7 +178,8 @@ impl Fleet {
                         if seconds_between(*since, now) > limits.max_backoff {
                             member.crashes_in_a_row = 0;
                         }
-                    } else if seconds_between(*healthy, now) > limits.health {
+                    } else if is_healthy == Some(false) && seconds_between(*healthy, now) > limits.health {
+                        *healthy = now;
                         let why = format!("/health has failed for {:.0} s (restart.healthTimeout)", limits.health);
                         orders.push(Order::Kill { id, why });
                     }
@@ -294,7 +299,7 @@ impl Fleet {
                 }
                 Life::Draining { since, generation, .. } => {
                     let waited = seconds_between(since, now);
-                    let is_idle = is_idle(&id, generation, seen);
+                    let is_idle = is_idle(&id, since, generation, seen);
                     let why = match is_idle {
                         true => format!("idle after draining for {waited:.1} s"),
                         false if waited > limits.drain => format!("still busy after {waited:.0} s (drain.timeout)"),
@@ -310,6 +315,7 @@ impl Fleet {
                     orders.push(Order::Terminate { id, why });
                 }
                 Life::Stopping { since } if seconds_between(since, now) > limits.stop => {
+                    member.life = Life::Stopping { since: now };
                     let why = format!("still running {:.0} s after SIGTERM (drain.stopTimeout)", limits.stop);
                     orders.push(Order::Kill { id, why });
                 }
@@ -331,12 +337,12 @@ fn with_limits<'a>(
 }
 
 /// Whether nothing more can reach the engine and nothing is left in it.
-fn is_idle(id: &str, generation: u64, seen: &Seen<'_>) -> bool {
+fn is_idle(id: &str, since: Timestamp, generation: u64, seen: &Seen<'_>) -> bool {
     if seen.router_ended {
         return true;
     }
     if seen.routerless {
-        return seen.load.get(id).is_some_and(|load| *load <= 0.0);
+        return seen.own_load.get(id).is_some_and(|(at, load)| *at > since && *load <= 0.0);
     }
     seen.router
         .as_ref()

@@ -14,7 +14,7 @@ fn rules() -> BTreeMap<String, ModelRules> {
         sleep_level: SleepLevel::Offloaded,
         limits,
         served_model_name: "served".into(),
-        ttft_seconds: 1.5,
+        objective: ServedObjective { ttft_seconds: 1.5, inter_token_latency_seconds: Some(0.1) },
     };
     BTreeMap::from([("m".to_owned(), rules)])
 }
@@ -81,7 +81,7 @@ fn a_healthy_engine_is_handed_over_with_the_objective() {
     let list = host.fleet.handover(&host.models);
     assert_eq!((list.generation, list.engines[0].state), (1, EngineState::Ready));
     assert_eq!(list.engines[0].url, "http://127.0.0.1:20000");
-    assert!((list.objectives["served"].ttft_seconds - 1.5).abs() < 1e-9);
+    assert_eq!(list.objectives["served"], host.models["m"].objective);
 }
 
 #[test]
@@ -169,6 +169,16 @@ fn hung_and_never_ready_engines_are_killed() {
 }
 
 #[test]
+fn an_engine_that_nobody_asked_for_a_while_is_not_killed_and_a_kill_is_not_said_at_every_step() {
+    let mut host = Host::with_ready(1);
+    let health = |is_healthy| Seen { health: BTreeMap::from([("m-0".into(), is_healthy)]), ..wanted(1) };
+    assert_eq!(host.step(3_600_000, &wanted(1)), [], "the host slept for an hour");
+    assert_eq!(host.step(3_600_050, &health(true)), []);
+    assert_eq!(host.step(3_621_000, &health(false)).len(), 1);
+    assert_eq!(host.step(3_621_050, &health(false)), []);
+}
+
+#[test]
 fn gpus_are_held_until_their_engine_is_gone() {
     let mut host = Host::new();
     host.models.get_mut("m").unwrap().gpus_per_engine = 2;
@@ -186,9 +196,13 @@ fn gpus_are_held_until_their_engine_is_gone() {
 #[test]
 fn without_a_router_an_engine_ends_when_it_is_idle_itself() {
     let mut host = Host::with_ready(2);
-    let load = |value| BTreeMap::from([("m-0".to_owned(), 9.0), ("m-1".to_owned(), value)]);
-    assert_eq!(host.step(2000, &Seen { routerless: true, load: load(2.0), ..wanted(1) }), []);
-    let orders = host.step(3000, &Seen { routerless: true, load: load(0.0), ..wanted(1) });
+    let load = BTreeMap::from([("m-0".to_owned(), 9.0), ("m-1".to_owned(), 0.0)]);
+    let own = |moment, load| BTreeMap::from([("m-1".to_owned(), (at(moment), load))]);
+    let seen = |own_load| Seen { routerless: true, load: load.clone(), own_load, ..wanted(1) };
+    assert_eq!(host.step(2000, &seen(own(1900, 0.0))), [], "requests may have come since");
+    assert_eq!(host.step(2100, &seen(BTreeMap::new())), [], "it does not tell");
+    assert_eq!(host.step(2200, &seen(own(2150, 2.0))), []);
+    let orders = host.step(3000, &seen(own(2900, 0.0)));
     assert!(matches!(&orders[..], [Order::Terminate { .. }]), "{orders:?}");
 }
 

@@ -110,6 +110,7 @@ impl Host {
             ended: std::mem::take(&mut self.ended),
             health: self.fleet.members.iter().map(|member| (member.id.clone(), true)).collect(),
             load: self.fleet.members.iter().map(|member| (member.id.clone(), 0.0)).collect(),
+            own_load: self.fleet.members.iter().map(|member| (member.id.clone(), (now, 0.0))).collect(),
             routerless: true,
             gpus: &self.config.gpus,
             gpus_short: self.gpus_short,

@@ -82,8 +82,8 @@ async fn an_engine_that_says_it_sleeps_or_wakes_and_does_not_is_not_believed() {
     let failure = told(&url, Call::Sleep, SleepLevel::Offloaded).await.unwrap_err();
     assert_eq!(failure.what, "/sleep answers 200, and /is_sleeping false");
     // Whoever takes too long is given up.
-    let (url, heard) = engine(|_| StatusCode::OK).await;
-    heard.lock().unwrap().push("/sleep?level=1".to_owned());
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
     process::install_crypto_provider();
     let woken = Call::Wake.carry_out(&client().unwrap(), &url, SleepLevel::Offloaded, Duration::ZERO).await;
     assert_eq!(woken.unwrap_err().what, "it is not awake after 0 s");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use autoscaler_plan::EngineSample;
+use jiff::Timestamp;
 use process::clock;
 use tokio::task::JoinSet;
 
@@ -52,6 +54,13 @@ impl Supervisor {
 
     pub(super) fn router_view(&self) -> Option<RouterView> {
         self.readings.router.as_ref().and_then(|reading| reading.view.clone().ok())
+    }
+
+    /// Requests at each engine that tells them, and when it did.
+    pub(super) fn own_load(&self) -> BTreeMap<String, (Timestamp, f64)> {
+        let samples = self.readings.good.iter().filter_map(|(id, reading)| Some((id, reading.sample.as_ref().ok()?)));
+        let load = |sample: &EngineSample| Some((sample.at, sample.running? + sample.waiting.unwrap_or(0.0)));
+        samples.filter_map(|(id, sample)| Some((id.clone(), load(sample)?))).collect()
     }
 
     /// Requests at each engine: what the router has there, else what the engine says itself.

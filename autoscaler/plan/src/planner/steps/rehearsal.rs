@@ -10,6 +10,9 @@ use crate::planner::Planner;
 /// A record that spans at least so much of a season is kept; a shorter one gives way to that of the rehearsal.
 const OWN_RECORD_SEASONS: f64 = 1.0;
 
+/// A past of less than this share of what the plan knows already is not taken up: a recorder that keeps hours, or is new.
+const LEAST_SHARE: f64 = 0.8;
+
 /// A plan that has lived through a past it was told of.
 #[derive(Debug, Clone)]
 pub struct Rehearsed {
@@ -55,7 +58,7 @@ impl Planner {
 }
 
 impl PlanState {
-    /// Puts a rehearsed plan in the place of the one that lives, which has seen less. What was lived through since its past
+    /// Puts a rehearsed plan in the place of the one that lives, unless that knows more. What was lived through since its past
     /// ended is added to it. False if it does not fit, because time or the rhythm moved on too far.
     pub(crate) fn take_up(&mut self, rehearsed: Rehearsed, rhythm: Rhythm) -> bool {
         let Rehearsed { rhythm: of, terms, mut planner } = rehearsed;
@@ -66,6 +69,11 @@ impl PlanState {
             return false;
         };
         let since = (open.step - next) as usize;
+        let living = self.planner.0.as_ref().filter(|(of, _)| *of == rhythm);
+        let known = living.map_or(self.recalled.replicas.len(), |(_, planner)| planner.forecaster().history().len());
+        if known as f64 * LEAST_SHARE > (planner.forecaster().history().len() + since) as f64 {
+            return true;
+        }
         let lived = since.min(self.recent.len());
         let known = self.recent.iter().skip(self.recent.len() - lived).map(|demand| f64::from(*demand));
         let last = planner.forecaster().history().at(next);

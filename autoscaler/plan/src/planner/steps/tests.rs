@@ -50,15 +50,8 @@ fn live(state: &mut PlanState, from: u64, to: u64) -> Vec<Option<Planned>> {
     live_on(&settings(), arrivals, None, state, from, to)
 }
 
-fn live_on(
-    settings: &Settings,
-    arrivals: fn(u64) -> f64,
-    standby: Option<&StandbyTier>,
-    state: &mut PlanState,
-    from: u64,
-    to: u64,
-) -> Vec<Option<Planned>> {
-    let capacity = Capacity {
+fn capacity() -> Capacity {
+    Capacity {
         requests: UNITS.requests,
         source: CapacitySource::Saturation,
         ttft_seconds: 0.0,
@@ -68,18 +61,31 @@ fn live_on(
         confidence: 1.0,
         prompt_tokens: None,
         output_tokens: None,
-    };
+    }
+}
+
+fn live_on(
+    settings: &Settings,
+    arrivals: fn(u64) -> f64,
+    standby: Option<&StandbyTier>,
+    state: &mut PlanState,
+    from: u64,
+    to: u64,
+) -> Vec<Option<Planned>> {
+    let capacity = capacity();
     let startup = startup();
     let starts = Starts { startup: &startup, standby };
-    let mut planned = Vec::new();
+    let mut plans = Vec::new();
     for step in from..to {
         let demand = Demand { replicas: arrivals(step) * UNITS.replicas_per_arrival(), ..Demand::default() };
-        let ready = state.planner.0.as_ref().map_or(0, |(_, planner)| planner.shadows[planner.rung].ready_now);
+        let planner = state.planner.0.as_ref();
+        let planned = || state.planned.map_or(0, |planned| planned.replicas);
+        let ready = planner.map_or_else(planned, |(_, planner)| planner.shadows[planner.rung].ready_now);
         let look = Look { observed: Observed { ready, ..Observed::default() }, ..Look::default() };
         let missed = missed(&demand, &look, &capacity, settings);
-        planned.push(state.advance(settings, &demand, missed, &look, starts, at(step)));
+        plans.push(state.advance(settings, &demand, missed, &look, starts, at(step)));
     }
-    planned
+    plans
 }
 
 fn startup() -> Startup {
@@ -136,6 +142,33 @@ fn a_record_of_its_own_over_a_season_survives_the_past_it_is_handed() {
 }
 
 #[test]
+fn a_restart_that_is_handed_the_demand_of_the_days_before_changes_no_plan() {
+    // Not at the time of a choice, which would be another one after a restart.
+    let (restart, end) = (4 * SEASON + 5, 6 * SEASON);
+    let mut lived = PlanState::default();
+    let mut kept = DemandHistory { first_step: u64::MAX, replicas: Vec::new() };
+    for step in 0..restart {
+        live(&mut lived, step, step + 1);
+        let news = lived.demand_since(if kept.replicas.is_empty() { 0 } else { kept.next_step() });
+        kept.first_step = kept.first_step.min(news.first_step);
+        kept.replicas.extend(news.replicas);
+    }
+    assert_eq!(kept.replicas.len() as u64, restart - 1, "all steps that have ended, each once");
+    let stored = serde_json::to_string(&lived).expect("a state");
+    let resume = |kept: DemandHistory| {
+        let mut resumed: PlanState = serde_json::from_str(&stored).expect("its own text");
+        resumed.recall(kept);
+        live(&mut resumed, restart, end)
+    };
+    let number = |planned: &Option<Planned>| planned.as_ref().map(|planned| planned.replicas);
+    let without = resume(DemandHistory::default());
+    let (lived, with) = (live(&mut lived, restart, end), resume(kept));
+    let apart = |other: &[Option<Planned>]| lived.iter().zip(other).filter(|(a, b)| number(a) != number(b)).count();
+    assert_eq!(apart(&with), 0, "of {} plans differ", lived.len());
+    assert!(apart(&without) > lived.len() / 10, "{} differ without: the test shows nothing", apart(&without));
+}
+
+#[test]
 fn a_past_that_ended_long_ago_or_has_another_rhythm_is_not_taken_up() {
     let mut state = PlanState::default();
     assert!(!state.take_up(rehearsed(0, 10), settings().rhythm), "nothing was decided yet");
@@ -144,6 +177,43 @@ fn a_past_that_ended_long_ago_or_has_another_rhythm_is_not_taken_up() {
     assert!(!state.take_up(rehearsed(0, 3999), Rhythm::DAY), "another rhythm");
     assert!(!state.take_up(rehearsed(0, 4010), settings().rhythm), "of the future");
     assert!(state.take_up(rehearsed(0, 3999), settings().rhythm));
+}
+
+#[test]
+fn a_past_of_less_than_is_known_already_changes_nothing() {
+    let mut state = PlanState::default();
+    live(&mut state, 0, 3 * SEASON);
+    assert!(state.take_up(rehearsed(3 * SEASON - 100, 3 * SEASON - 1), settings().rhythm));
+    let (_, planner) = state.planner.0.as_ref().expect("there");
+    assert!(planner.forecaster().history().len() as u64 >= 3 * SEASON - 1, "the three days are still known");
+}
+
+#[test]
+fn a_longer_plan_step_or_a_clock_that_was_set_back_begins_anew_and_does_not_freeze_the_plan() {
+    let mut state = PlanState::default();
+    live(&mut state, 0, SEASON);
+    assert!(state.planned.is_some());
+    let longer = Settings { rhythm: Rhythm::new(60.0, 1.0 / 80.0, 0.5).expect("valid"), ..settings() };
+    let planned = live_on(&longer, arrivals, None, &mut state, SEASON, 3 * SEASON);
+    assert_eq!((planned[0], planned[2 * SEASON as usize - 1].is_some()), (None, true));
+
+    let mut state = PlanState::default();
+    live(&mut state, 2 * SEASON, 3 * SEASON);
+    let before = live(&mut state, 3 * SEASON - 5, 3 * SEASON);
+    assert!(before.iter().all(Option::is_some), "a clock that is set right");
+    let planned = live(&mut state, SEASON, 2 * SEASON);
+    assert_eq!((planned[0], planned[SEASON as usize - 1].is_some()), (None, true));
+}
+
+#[test]
+fn late_requests_count_only_while_replicas_can_help() {
+    let demand = Demand { late_per_second: Some(5.0), service_seconds: Some(2.0), replicas: 4.0, ..Demand::default() };
+    let look = Look { observed: Observed { ready: 3, ..Observed::default() }, ..Look::default() };
+    let missed = |objective_out_of_reach| {
+        missed(&demand, &look, &Capacity { objective_out_of_reach, ..capacity() }, &settings())
+    };
+    assert!((missed(false) - 4.0).abs() < 1e-9, "ten requests at once, 2.5 a replica");
+    assert!((missed(true) - 1.0).abs() < 1e-9, "what exceeds the Ready replicas");
 }
 
 /// Nobody comes in the first half of the day.

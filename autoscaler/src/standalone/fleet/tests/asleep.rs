@@ -141,6 +141,25 @@ fn a_sleeper_gives_its_gpus_to_a_model_that_waits_for_them_and_else_keeps_them()
 }
 
 #[test]
+fn a_gpu_that_is_free_already_costs_no_second_sleeper_its_own() {
+    let mut host = Host::with_beds(3, 2);
+    host.step(2000, &wanted(1));
+    for (index, member) in host.fleet.members.iter_mut().enumerate() {
+        member.gpus = vec![index.to_string()];
+        if index > 0 {
+            member.life = Life::Asleep { since: at(3000), healthy: at(3000) };
+        }
+    }
+    let gpus = ["0", "1", "2"].map(String::from);
+    let waits = || Seen { gpus: &gpus, gpus_short: 1, ..wanted(1) };
+    let orders = host.step(6000, &waits());
+    let [Order::Terminate { id, .. }] = &orders[..] else { panic!("{orders:?}") };
+    let gone = Seen { ended: BTreeMap::from([(id.clone(), "SIGTERM".to_owned())]), ..waits() };
+    assert_eq!(host.step(6100, &gone), [], "its GPU is what was asked for, though nobody counted anew");
+    assert_eq!(host.step(6150, &waits()), []);
+}
+
+#[test]
 fn a_hung_sleeper_is_killed_and_none_sleeps_once_everything_ends_or_fewer_may() {
     let mut host = Host::with_a_sleeper(1);
     let health = BTreeMap::from([("m-0".to_owned(), true), ("m-1".to_owned(), false)]);
