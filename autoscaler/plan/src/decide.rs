@@ -27,6 +27,10 @@ const HELD_STARTS: f64 = 1.5;
 /// A hair above a whole number of replicas does not start another one.
 const ROUNDING: f64 = 0.02;
 
+/// What is held beyond the demand while no plan foresees anything, in square roots of the demand: square-root staffing
+/// (Halfin and Whitt, "Heavy-traffic limits for queues with many exponential servers", 1981).
+const UNFORESEEN: f64 = 0.4;
+
 /// Decides how many replicas a target should have now, and says why.
 ///
 /// `state` is what the previous call left; a fresh one never scales down before one stabilisation window has passed.
@@ -136,10 +140,19 @@ fn floor(demand: &Demand) -> u32 {
 /// The plan, over the floor. A load that the forecast expected, up to its 99 % quantile, is the plan's to weigh: answering
 /// each of its waves with a start that comes too late would cost more than it serves. It only may not be left without any.
 fn wanted(floor: u32, planned: Option<&Planned>, demand: &Demand) -> u32 {
-    let Some(planned) = planned else { return floor };
+    let Some(planned) = planned else { return floor.max(staffed(demand)) };
     let [.., most] = planned.forecast.quantiles;
     let least = if demand.floor_replicas <= most { floor.min(1) } else { floor };
     planned.replicas.max(least)
+}
+
+/// Replicas for what arrives, with room for what nobody foresees. What is in service says less: engines with little to do
+/// are faster, so they hold fewer requests than their share of the work, until they are full and it is too late.
+fn staffed(demand: &Demand) -> u32 {
+    if demand.service_seconds.is_none() || demand.replicas <= ROUNDING {
+        return 0;
+    }
+    (demand.replicas + UNFORESEEN * demand.replicas.sqrt() - ROUNDING).ceil() as u32
 }
 
 /// Arrivals a second that would fill the forecast median.
@@ -199,6 +212,13 @@ impl Plan<'_> {
                 capacity.source.as_words(),
             );
             self.note(reasons::DEMAND, f64::from(floor), message);
+        }
+        if planned.is_none() && self.replicas > floor {
+            let message = format!(
+                "demand of {:.2} replicas arrives; {} leave room for what nothing foresees yet",
+                demand.replicas, self.replicas
+            );
+            self.bind(self.replicas, reasons::UNFORESEEN, f64::from(self.replicas), message);
         }
         if let Some(planned) = planned {
             let [median, _, most, _] = planned.forecast.quantiles;

@@ -108,6 +108,8 @@ impl<'de> Deserialize<'de> for Reason {
 pub mod reasons {
     /// Requests in service and waiting, over what a replica carries, ask for this number.
     pub const DEMAND: &str = "Demand";
+    /// There is no plan yet: what arrives, and room for what nothing foresees, ask for this number.
+    pub const UNFORESEEN: &str = "Unforeseen";
     /// The plan over the start-up time asks for this number.
     pub const FORECAST: &str = "Forecast";
     /// No request is in service or waits.
@@ -157,8 +159,9 @@ pub mod reasons {
     pub const LIMITS: [&str; 4] = [LIMITED_BY_MAX, LIMITED_BY_MIN, LIMITED_BY_POOL, YIELDED_TO_POOL];
 
     /// Every reason, for documentation and for metric labels that are there from the start.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 24] = [
         DEMAND,
+        UNFORESEEN,
         NO_TRAFFIC,
         FORECAST,
         SCHEDULE,

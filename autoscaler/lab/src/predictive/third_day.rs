@@ -18,7 +18,8 @@ const DEMO_STABILIZATION_SECONDS: f64 = 3.0;
 const PEAK_REQUESTS_PER_SECOND: f64 = 190.0;
 const PROMPT_TOKENS: u32 = 150;
 const OUTPUT_TOKENS: f64 = 64.0;
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
+/// Medians of five seeds still scatter by a tenth.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=25;
 
 /// The packed sample as the demo replays it.
 struct Sample {
@@ -147,7 +148,7 @@ fn the_third_day_costs_far_less_than_the_first_and_than_without_days() {
     // A limit would hide what a plan costs that has learned nothing.
     let [first, third, without_days, overflow] = medians(1000);
     assert!(third <= 0.6 * first, "{third:.2} × optimum against {first:.2} on the first day");
-    assert!(third <= 0.8 * without_days, "{third:.2} × optimum against {without_days:.2} without days");
+    assert!(third <= 0.75 * without_days, "{third:.2} × optimum against {without_days:.2} without days");
     assert!(overflow <= 0.01, "{overflow:.4} of the demand missed");
 }
 
@@ -156,6 +157,6 @@ fn within_twelve_engines_the_third_day_still_shows_it() {
     // All twelve all day are 2.5 times the optimum, so the first day cannot cost more.
     let [first, third, without_days, overflow] = medians(12);
     assert!(third <= 0.75 * first, "{third:.2} × optimum against {first:.2} on the first day");
-    assert!(third <= 0.85 * without_days, "{third:.2} × optimum against {without_days:.2} without days");
+    assert!(third <= 0.75 * without_days, "{third:.2} × optimum against {without_days:.2} without days");
     assert!(overflow <= 0.01, "{overflow:.4} of the demand missed");
 }

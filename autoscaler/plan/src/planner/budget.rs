@@ -13,8 +13,11 @@ const CHOICES: f64 = 24.0;
 /// Before this share of a season has passed there is no record to choose by.
 const UNTRIED: f64 = 0.25;
 
-/// A shadow's record fades over so many seasons.
-const MEMORY_SEASONS: f64 = 7.0;
+/// A shadow's record fades over this share of the seasons seen, for the first of them were planned by a forecast that had
+/// learned nothing: at least over this share of the account's, and over seven at most.
+const MEMORY_SHARE: f64 = 0.5;
+const LEAST_MEMORY_OF_ACCOUNT: f64 = 0.125;
+const MOST_MEMORY_SEASONS: f64 = 7.0;
 
 /// What was saved or overdrawn is to be spent or regained within the demand of so many seasons.
 const CARRY_SEASONS: f64 = 1.0;
@@ -29,9 +32,9 @@ const MOST_ACCOUNT_SEASONS: f64 = 28.0;
 /// Aim a little below what is allowed: the future is not the record.
 const AIM: f64 = 0.95;
 
-/// The goal stays within these multiples of what is allowed.
+/// The goal is at least this share of what is allowed, and exceeds it by at most one over the seasons of the account: what was
+/// saved is spent over as long as it took to know of it.
 const LEAST_GOAL: f64 = 0.25;
-const MOST_GOAL: f64 = 1.5;
 
 /// Shadows are believed to be too pessimistic or too optimistic by these factors at most, and not at all while truth and
 /// shadow both miss less than this share of what a season allows.
@@ -68,7 +71,6 @@ pub(crate) struct Spent {
 pub(crate) struct Budget {
     every: usize,
     untried: usize,
-    keep: f64,
     feeds_back: bool,
     spent: Spent,
 }
@@ -78,7 +80,6 @@ impl Budget {
         Self {
             every: rhythm.seasons(1.0 / CHOICES),
             untried: rhythm.seasons(UNTRIED),
-            keep: (-1.0 / (CHOICES * MEMORY_SEASONS)).exp(),
             feeds_back: rhythm.feeds_back(),
             spent: Spent::default(),
         }
@@ -124,29 +125,35 @@ impl Budget {
         self.spent.missed_in_truth = self.spent.missed_in_truth * keep + std::mem::take(&mut self.spent.fresh_missed);
         // What every shadow missed no plan on this ladder could have kept: it tells nothing of which is better.
         let unavoidable = shadows.iter().map(|shadow| shadow.fresh.missed).fold(f64::INFINITY, f64::min);
+        let account =
+            (ACCOUNT_SEASONS_TIMES_ALLOWED / allowed.max(1e-6)).clamp(LEAST_ACCOUNT_SEASONS, MOST_ACCOUNT_SEASONS);
+        let seasons_seen = self.spent.steps as f64 / (self.every as f64 * CHOICES);
+        let memory = (MEMORY_SHARE * seasons_seen).max(LEAST_MEMORY_OF_ACCOUNT * account).min(MOST_MEMORY_SEASONS);
+        let keep_score = (-1.0 / (CHOICES * memory)).exp();
         for shadow in shadows.iter_mut() {
             let fresh = std::mem::take(&mut shadow.fresh);
             let fresh = Score { missed: fresh.missed - unavoidable, ..fresh };
-            shadow.score.cost = shadow.score.cost * self.keep + fresh.cost;
-            shadow.score.missed = shadow.score.missed * self.keep + fresh.missed;
+            shadow.score.cost = shadow.score.cost * keep_score + fresh.cost;
+            shadow.score.missed = shadow.score.missed * keep_score + fresh.missed;
         }
-        self.spent.scored_demand = self.spent.scored_demand * self.keep + self.spent.fresh_demand;
+        self.spent.scored_demand = self.spent.scored_demand * keep_score + self.spent.fresh_demand;
         self.spent.lately.push_back(std::mem::take(&mut self.spent.fresh_demand));
         if self.spent.lately.len() > CHOICES as usize {
             self.spent.lately.pop_front();
         }
         if self.spent.steps < self.untried || self.spent.scored_demand <= 0.0 {
+            // Nothing was chosen yet, so nobody is in debt for it.
+            (self.spent.demand, self.spent.missed) = (0.0, 0.0);
+            (self.spent.missed_in_truth, self.spent.missed_in_shadow) = (0.0, 0.0);
             return None;
         }
-        let account =
-            (ACCOUNT_SEASONS_TIMES_ALLOWED / allowed.max(1e-6)).clamp(LEAST_ACCOUNT_SEASONS, MOST_ACCOUNT_SEASONS);
         let fade = (-1.0 / (CHOICES * account)).exp();
         self.spent.demand *= fade;
         self.spent.missed *= fade;
         let season = CHOICES * self.spent.lately.iter().sum::<f64>() / self.spent.lately.len() as f64;
         let saved = AIM * allowed * self.spent.demand - self.spent.missed;
         let carry = if season > 0.0 && self.feeds_back { saved / (CARRY_SEASONS * season) } else { 0.0 };
-        self.spent.goal = (AIM * allowed + carry).clamp(LEAST_GOAL * allowed, MOST_GOAL * allowed);
+        self.spent.goal = (AIM * allowed + carry).clamp(LEAST_GOAL * allowed, (1.0 + 1.0 / account) * allowed);
         let optimism = if self.feeds_back { self.optimism(allowed * season) } else { 1.0 };
         let most_rate = (MOST_RATE_OF_ALLOWED / allowed.max(1e-6)).max(LEAST_RATE);
         let growth = (most_rate / LEAST_RATE).powf(1.0 / f64::from(RATES - 1));
