@@ -15,7 +15,7 @@ const UNTRIED: f64 = 0.25;
 
 /// A shadow's record fades over this share of the seasons seen, for the first of them were planned by a forecast that had
 /// learned nothing: at least over this share of the account's, and over seven at most.
-const MEMORY_SHARE: f64 = 0.5;
+const MEMORY_SHARE: f64 = 1.0 / 3.0;
 const LEAST_MEMORY_OF_ACCOUNT: f64 = 0.125;
 const MOST_MEMORY_SEASONS: f64 = 7.0;
 
@@ -142,9 +142,6 @@ impl Budget {
             self.spent.lately.pop_front();
         }
         if self.spent.steps < self.untried || self.spent.scored_demand <= 0.0 {
-            // Nothing was chosen yet, so nobody is in debt for it.
-            (self.spent.demand, self.spent.missed) = (0.0, 0.0);
-            (self.spent.missed_in_truth, self.spent.missed_in_shadow) = (0.0, 0.0);
             return None;
         }
         let fade = (-1.0 / (CHOICES * account)).exp();
