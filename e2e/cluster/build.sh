@@ -34,9 +34,10 @@ build_module() { # module
   for entry in ${PROGRAMS[$1]}; do
     package=${entry%%:*} name=${entry##*[:/]}
     [ -x "$folder/$name" ] && continue
+    # Nobody debugs these: what is not written for a debugger needs no time.
     # Without gitVersion the API server calls itself v0.0.0 and clients misjudge what it can do.
     build_program() {
-      (cd "$E2E_DIR/cluster/$1" && CGO_ENABLED=0 go build -trimpath -tags "${TAGS[$1]:-}" \
+      (cd "$E2E_DIR/cluster/$1" && CGO_ENABLED=0 go build -trimpath -gcflags=all=-dwarf=false -tags "${TAGS[$1]:-}" \
         -ldflags "-s -w -X $version.gitVersion=$KUBERNETES_VERSION -X $version.gitMajor=1 -X $version.gitMinor=35" \
         -o "$folder/.$name" "$package") && mv "$folder/.$name" "$folder/$name"
     }
