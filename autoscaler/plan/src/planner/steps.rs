@@ -87,7 +87,8 @@ struct OpenStep {
 }
 
 impl PlanState {
-    /// Takes one look, with the demand that is [`missed`] in it, and plans when a plan step has ended. `None` before enough was seen, restarts included.
+    /// Takes one look, with the demand that is [`missed`] in it, and plans when a plan step has ended. `None` before enough was
+    /// seen, restarts included.
     pub(crate) fn advance(
         &mut self,
         settings: &Settings,
