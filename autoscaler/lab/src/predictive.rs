@@ -1,13 +1,14 @@
 //! Our own policy in the simulators: what they show is turned into the facts that the controller gathers in a cluster, and
 //! decided by the same function.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use autoscaler_plan::{
     DEFAULT_CAPACITY_PRIOR, Decision, EngineFacts, EngineSample, Facts, LogRecord, Milestones, Objective, Observation,
     Phase, Queue, Rhythm, RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings,
     State, SumCount, decide,
 };
+use autoscaler_sim::window::SlidingMax;
 use autoscaler_sim::{Coverage, Discipline, Policy, Signals, Task};
 use engine_model::{Preset, StepTime};
 use jiff::{SignedDuration, Timestamp};
@@ -36,25 +37,17 @@ pub(crate) const ABLATIONS: &[Own] = &[
     Own {
         name: "predictive-no-days",
         source: "without earlier days laid on the present.",
-        build: |setup| {
-            let mut policy = Predictive::new(setup);
-            policy.settings.rhythm = policy.settings.rhythm.without_days();
-            Box::new(policy)
-        },
+        build: |setup| Box::new(Predictive::with_rhythm(setup, Rhythm::without_days)),
     },
     Own {
         name: "predictive-quantile",
         source: "without layers and prices: the forecast's 99 % quantile of the largest demand within one start-up time, held for as long.",
-        build: |setup| Box::new(PlainQuantile { policy: Predictive::new(setup), held: VecDeque::new() }),
+        build: |setup| Box::new(PlainQuantile { policy: Predictive::new(setup), held: SlidingMax::new(0.0) }),
     },
     Own {
         name: "predictive-no-feedback",
         source: "with a budget that never hears what was missed in truth.",
-        build: |setup| {
-            let mut policy = Predictive::new(setup);
-            policy.settings.rhythm = policy.settings.rhythm.without_feedback();
-            Box::new(policy)
-        },
+        build: |setup| Box::new(Predictive::with_rhythm(setup, Rhythm::without_feedback)),
     },
     Own {
         name: "predictive-optimist",
@@ -102,6 +95,13 @@ struct Predictive {
 }
 
 impl Predictive {
+    /// Lives by another rhythm: one that leaves a part of the plan out.
+    fn with_rhythm(setup: &OwnSetup<'_>, change: fn(Rhythm) -> Rhythm) -> Self {
+        let mut policy = Self::new(setup);
+        policy.settings.rhythm = change(policy.settings.rhythm);
+        policy
+    }
+
     /// Believes that the engine's steps take `factor` times what they take.
     fn with_profile(setup: &OwnSetup<'_>, factor: f64) -> Self {
         let mut policy = Self::new(setup);
@@ -164,15 +164,14 @@ impl Predictive {
         let finished = (signals.finished_total - self.finished_total).max(0.0) / ready;
         let tokens = (signals.output_tokens_total - self.output_tokens_total).max(0.0) / ready;
         (self.finished_total, self.output_tokens_total) = (signals.finished_total, signals.output_tokens_total);
-        let none = SumCount { sum: 0.0, count: 0.0 };
         for replica in signals.fleet.iter().filter(|replica| replica.ready_seconds.is_some()) {
             let counters = self.engines.entry(replica.id).or_insert_with(|| Counters {
                 id: format!("trace/engine-{}", replica.id),
                 finished: 0.0,
-                ttft: none,
-                inter_token_latency: none,
-                prompt_tokens: none,
-                output_tokens: none,
+                ttft: SumCount::default(),
+                inter_token_latency: SumCount::default(),
+                prompt_tokens: SumCount::default(),
+                output_tokens: SumCount::default(),
             });
             counters.finished += finished;
             add(&mut counters.ttft, finished, signals.ttft_mean_seconds);
@@ -282,8 +281,8 @@ impl Policy for Predictive {
 /// Ours with a plain quantile of its forecast in the place of its plan.
 struct PlainQuantile {
     policy: Predictive,
-    /// What was wanted within the last start-up time: a deque that only falls.
-    held: VecDeque<(f64, u32)>,
+    /// The most that was wanted within the last start-up time.
+    held: SlidingMax,
 }
 
 impl Policy for PlainQuantile {
@@ -298,15 +297,8 @@ impl Policy for PlainQuantile {
         let [.., most] = planned.forecast.quantiles;
         let Settings { min_replicas, max_replicas, .. } = self.policy.settings;
         let wanted = (most.max(decision.demand.floor_replicas).ceil() as u32).clamp(min_replicas, max_replicas);
-        let now = signals.now_seconds;
-        while self.held.back().is_some_and(|(_, earlier)| *earlier <= wanted) {
-            self.held.pop_back();
-        }
-        self.held.push_back((now, wanted));
-        while self.held.front().is_some_and(|(at, _)| now - at > decision.startup.p95_seconds) {
-            self.held.pop_front();
-        }
-        self.held.front().map_or(wanted, |(_, most)| *most)
+        self.held.reach_back(decision.startup.p95_seconds);
+        self.held.push(signals.now_seconds, f64::from(wanted)) as u32
     }
 
     fn coverage(&self) -> Option<Coverage> {

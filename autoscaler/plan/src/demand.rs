@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::capacity::Capacity;
 use crate::decision::Demand;
 use crate::facts::{EngineSample, Facts, Observation, Phase, RouterFacts, RouterObservation, RouterSample, SumCount};
-use crate::look::Look;
+use crate::look::{Look, router_view};
 
 /// The load is averaged over this share of the start-up time before the reactive floor acts on it: a start that takes
 /// minutes need not answer a blip of seconds.
@@ -252,19 +252,13 @@ fn slow_counters(facts: &Facts) -> Option<Vec<Counter>> {
 /// Routers see events. Where one holds several tokens (speculative decoding, vLLM's `--stream-interval`), they come more slowly
 /// than the tokens that the engines count, and a slow stream may be none.
 fn events_are_tokens(facts: &Facts) -> bool {
-    let none = SumCount { sum: 0.0, count: 0.0 };
-    let (mut events, mut tokens) = (none, none);
-    let RouterFacts::Replicas(replicas) = &facts.router else { return true };
+    let (mut events, mut tokens) = (SumCount::default(), SumCount::default());
     for engine in &facts.engines {
         let Observation::Seen(EngineSample { inter_token_latency: Some(of_tokens), .. }) = &engine.observation else {
             continue;
         };
-        tokens = tokens.plus(*of_tokens);
-        for replica in replicas {
-            let RouterObservation::Seen(sample) = &replica.observation else { continue };
-            let seen = sample.engines.get(&engine.id).and_then(|view| view.inter_token_latency);
-            events = events.plus(seen.unwrap_or(none));
-        }
+        let seen = router_view(&facts.router, &engine.id).and_then(|view| view.inter_token_latency);
+        (events, tokens) = (events + seen.unwrap_or_default(), tokens + *of_tokens);
     }
     // Unknown is taken as usual.
     events.sum * tokens.count <= MOST_EVENT_OVER_TOKEN * tokens.sum * events.count || tokens.count <= 0.0

@@ -29,13 +29,19 @@ impl DemandHistory {
     /// Adds the demand of a step. A short gap before it holds the demand before that; after a long one all begins anew. What is
     /// known already stays.
     pub fn add(&mut self, step: u64, replicas: f32) {
-        let next = self.next_step();
-        if self.replicas.is_empty() || step > next + MOST_GAP_STEPS {
-            *self = Self { first_step: step, replicas: vec![replicas] };
-        } else if step >= next {
-            let last = self.replicas.last().copied().unwrap_or(replicas);
-            self.replicas.resize((step - self.first_step) as usize, last);
+        if self.replicas.is_empty() || step >= self.next_step() {
+            self.hold_until(step);
             self.replicas.push(replicas);
+        }
+    }
+
+    /// Lets the last demand last until `step`; after a long gap, or with nothing before it, all begins anew there.
+    fn hold_until(&mut self, step: u64) {
+        match self.replicas.last() {
+            Some(last) if step <= self.next_step() + MOST_GAP_STEPS => {
+                self.replicas.resize((step - self.first_step) as usize, *last);
+            }
+            _ => *self = Self { first_step: step, replicas: Vec::new() },
         }
     }
 
@@ -43,12 +49,8 @@ impl DemandHistory {
     /// before a long one, or is not of the past, is of no use.
     pub(crate) fn continued_by(mut self, recent: &[f32], next: u64) -> Self {
         let begin = next.saturating_sub(recent.len() as u64);
-        let gap = begin.saturating_sub(self.next_step());
-        if self.replicas.is_empty() || self.first_step >= begin || gap > MOST_GAP_STEPS {
-            return Self { first_step: begin, replicas: recent.to_vec() };
-        }
-        let last = self.replicas.last().copied().unwrap_or(0.0);
-        self.replicas.resize((begin - self.first_step) as usize, last);
+        self.replicas.truncate(begin.saturating_sub(self.first_step) as usize);
+        self.hold_until(begin);
         self.replicas.extend(recent);
         self
     }

@@ -245,7 +245,7 @@ impl EngineSample {
 }
 
 /// Sum and count of a histogram since its process started.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SumCount {
     /// Sum of the observed values.
@@ -254,9 +254,10 @@ pub struct SumCount {
     pub count: f64,
 }
 
-impl SumCount {
-    /// Both together.
-    pub(crate) fn plus(self, other: Self) -> Self {
+impl std::ops::Add for SumCount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
         Self { sum: self.sum + other.sum, count: self.count + other.count }
     }
 }

@@ -134,7 +134,7 @@ fn join_views(
 }
 
 /// Sum of what the router replicas see of an engine; `None` when none of them answered.
-fn router_view(router: &RouterFacts, engine: &str) -> Option<RouterEngineView> {
+pub(crate) fn router_view(router: &RouterFacts, engine: &str) -> Option<RouterEngineView> {
     let RouterFacts::Replicas(replicas) = router else { return None };
     let mut sum: Option<RouterEngineView> = None;
     for replica in replicas {
@@ -150,7 +150,7 @@ fn router_view(router: &RouterFacts, engine: &str) -> Option<RouterEngineView> {
 
 fn add(left: Option<SumCount>, right: Option<SumCount>) -> Option<SumCount> {
     match (left, right) {
-        (Some(left), Some(right)) => Some(SumCount { sum: left.sum + right.sum, count: left.count + right.count }),
+        (Some(left), Some(right)) => Some(left + right),
         (one, None) | (None, one) => one,
     }
 }

@@ -58,6 +58,11 @@ impl SlidingMax {
         Self { seconds, held: VecDeque::new() }
     }
 
+    /// From now on the window is that long. What left a shorter one does not come back.
+    pub const fn reach_back(&mut self, seconds: f64) {
+        self.seconds = seconds;
+    }
+
     /// Takes a value in and returns the largest of those not older than the window. Times must not go back.
     pub fn push(&mut self, now_seconds: f64, value: f64) -> f64 {
         while self.held.back().is_some_and(|(_, back)| value >= *back) {

@@ -1,6 +1,7 @@
 //! One metrics page as the numbers a decision needs. Names are those of vLLM 0.32 and of our router.
 
 use std::collections::BTreeMap;
+use std::ops::Add as _;
 
 use autoscaler_plan::{EngineSample, RouterEngineView, SumCount};
 use engines::exposition::Exposition;
@@ -53,7 +54,7 @@ fn sum_count(metrics: &EngineMetrics, field: impl Fn(&ModelMetrics) -> Option<&H
         .values()
         .filter_map(field)
         .map(|histogram| SumCount { sum: histogram.sum, count: histogram.count })
-        .reduce(|left, right| SumCount { sum: left.sum + right.sum, count: left.count + right.count })
+        .reduce(SumCount::add)
 }
 
 /// A router's page by served name.
@@ -96,8 +97,8 @@ impl RouterModel {
         let view = self.engine(engine);
         let total = if is_ttft { &mut view.ttft } else { &mut view.inter_token_latency };
         match part {
-            "sum" => total.get_or_insert(SumCount { sum: 0.0, count: 0.0 }).sum += value,
-            "count" => total.get_or_insert(SumCount { sum: 0.0, count: 0.0 }).count += value,
+            "sum" => total.get_or_insert_default().sum += value,
+            "count" => total.get_or_insert_default().count += value,
             "bucket" if is_ttft => {
                 let Some(bound) = bound.and_then(|text| text.parse::<f64>().ok()) else { return };
                 self.ttft_buckets.entry(engine.to_owned()).or_default().push((bound, value));

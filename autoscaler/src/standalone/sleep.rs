@@ -55,16 +55,18 @@ impl Call {
         level: SleepLevel,
         longest_wake: Duration,
     ) -> Result<(), CallFailure> {
-        match self {
-            Self::Sleep => match tokio::time::timeout(LONGEST_SLEEP_CALL, put_to_sleep(client, url, level)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(failure(format!("it is not asleep after {} s", LONGEST_SLEEP_CALL.as_secs()))),
-            },
-            Self::Wake => match tokio::time::timeout(longest_wake, wake(client, url, level)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(failure(format!("it is not awake after {:.0} s", longest_wake.as_secs_f64()))),
-            },
-        }
+        let (longest, what) = match self {
+            Self::Sleep => (LONGEST_SLEEP_CALL, "asleep"),
+            Self::Wake => (longest_wake, "awake"),
+        };
+        let call = async {
+            match self {
+                Self::Sleep => put_to_sleep(client, url, level).await,
+                Self::Wake => wake(client, url, level).await,
+            }
+        };
+        let late = |_| Err(failure(format!("it is not {what} after {:.0} s", longest.as_secs_f64())));
+        tokio::time::timeout(longest, call).await.unwrap_or_else(late)
     }
 }
 

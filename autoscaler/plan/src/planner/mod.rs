@@ -93,6 +93,11 @@ impl Planner {
         self.forecaster.push(demand);
     }
 
+    /// The longest time that a shadow holds what it once wanted, in steps.
+    pub(crate) fn longest_hold(&self) -> usize {
+        self.holds.iter().copied().max().unwrap_or(0)
+    }
+
     /// Counts steps from here on, so that choices fall on the steps on which they fell before a restart.
     pub(crate) fn begin_at(&mut self, steps: usize) {
         self.budget.begin_at(steps);

@@ -57,9 +57,6 @@ pub(crate) const LADDER: [Setting; 31] = [
     setting(4, 2.0, 60.0),
 ];
 
-/// The longest time that one of them holds what it once wanted, in minutes.
-pub(crate) const LONGEST_HOLD_MINUTES: f64 = 60.0;
-
 /// The rung to stand on until there is a record.
 pub(crate) const FIRST: usize = 12;
 

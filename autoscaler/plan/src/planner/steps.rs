@@ -8,7 +8,6 @@ use autoscaler_forecast::Rhythm;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::shadow::LONGEST_HOLD_MINUTES;
 use super::{Planned, Planner, Saved};
 use crate::capacity::Capacity;
 use crate::decision::Demand;
@@ -184,7 +183,7 @@ impl PlanState {
         let known = recalled.continued_by(self.recent.make_contiguous(), step);
         let mut planner = Planner::new(rhythm, known.first_step, self.began_with);
         // What any shadow wanted then, and holds until now, rests on what starts ordered before.
-        let lived = rhythm.minutes(LONGEST_HOLD_MINUTES) + LIVED_STARTS * terms.startup_steps;
+        let lived = planner.longest_hold() + LIVED_STARTS * terms.startup_steps;
         let lived = lived.max(self.recent.len());
         let (before, lately) = known.replicas.split_at(known.replicas.len().saturating_sub(lived));
         for demand in before {

@@ -20,12 +20,11 @@ pub struct Seen<'a> {
     pub health: BTreeMap<String, bool>,
     /// Requests of each engine, for the choice of victims.
     pub load: BTreeMap<String, f64>,
-    /// Requests of each engine that tells, and when it did.
-    pub own_load: BTreeMap<String, (Timestamp, f64)>,
     /// What the router says; `None` if it does not answer.
     pub router: Option<RouterView>,
-    /// No router at all is configured: engines end when they are idle themselves.
-    pub routerless: bool,
+    /// Where no router at all is configured, requests of each engine that tells, and when it did: engines then end when they
+    /// are idle themselves.
+    pub routerless: Option<BTreeMap<String, (Timestamp, f64)>>,
     /// The router has ended, so nothing can reach an engine any more: drains are over at once.
     pub router_ended: bool,
     /// All GPUs.
@@ -341,8 +340,8 @@ fn is_idle(id: &str, since: Timestamp, generation: u64, seen: &Seen<'_>) -> bool
     if seen.router_ended {
         return true;
     }
-    if seen.routerless {
-        return seen.own_load.get(id).is_some_and(|(at, load)| *at > since && *load <= 0.0);
+    if let Some(own_load) = &seen.routerless {
+        return own_load.get(id).is_some_and(|(at, load)| *at > since && *load <= 0.0);
     }
     seen.router
         .as_ref()

@@ -198,7 +198,7 @@ fn without_a_router_an_engine_ends_when_it_is_idle_itself() {
     let mut host = Host::with_ready(2);
     let load = BTreeMap::from([("m-0".to_owned(), 9.0), ("m-1".to_owned(), 0.0)]);
     let own = |moment, load| BTreeMap::from([("m-1".to_owned(), (at(moment), load))]);
-    let seen = |own_load| Seen { routerless: true, load: load.clone(), own_load, ..wanted(1) };
+    let seen = |own_load| Seen { routerless: Some(own_load), load: load.clone(), ..wanted(1) };
     assert_eq!(host.step(2000, &seen(own(1900, 0.0))), [], "requests may have come since");
     assert_eq!(host.step(2100, &seen(BTreeMap::new())), [], "it does not tell");
     assert_eq!(host.step(2200, &seen(own(2150, 2.0))), []);

@@ -78,9 +78,10 @@ fn live_on(
     let mut plans = Vec::new();
     for step in from..to {
         let demand = Demand { replicas: arrivals(step) * UNITS.replicas_per_arrival(), ..Demand::default() };
-        let planner = state.planner.0.as_ref();
-        let planned = || state.planned.map_or(0, |planned| planned.replicas);
-        let ready = planner.map_or_else(planned, |(_, planner)| planner.shadows[planner.rung].ready_now);
+        // What is Ready in this step is known once it is planned.
+        let mut planned = state.clone();
+        planned.advance(settings, &demand, 0.0, &Look::default(), starts, at(step));
+        let ready = planned.planner.0.as_ref().map_or(0, |(_, planner)| planner.shadows[planner.rung].ready_now);
         let look = Look { observed: Observed { ready, ..Observed::default() }, ..Look::default() };
         let missed = missed(&demand, &look, &capacity, settings);
         plans.push(state.advance(settings, &demand, missed, &look, starts, at(step)));
@@ -118,10 +119,10 @@ fn a_plan_that_is_handed_the_past_decides_like_one_that_lived_through_it() {
         .zip(&told[1..])
         .map(|(left, right)| (number(left).expect("a plan"), number(right).expect("a plan from the first step on")))
         .collect();
-    let apart = |by: u32| pairs.iter().filter(|(left, right)| left.abs_diff(*right) >= by).count();
-    // A demand right on the edge of a layer, and a choice between two that cost the same, fall to either side.
-    assert!(apart(1) * 10 <= pairs.len(), "{} of {} plans differ", apart(1), pairs.len());
-    assert!(apart(2) * 50 <= pairs.len(), "{} of {} plans differ by more than one", apart(2), pairs.len());
+    let apart = pairs.iter().filter(|(left, right)| left != right).count();
+    // A demand right on the edge of a layer falls to either side by rounding.
+    assert!(apart * 50 <= pairs.len(), "{apart} of {} plans differ", pairs.len());
+    assert!(pairs.iter().all(|(left, right)| left.abs_diff(*right) <= 1));
 }
 
 #[test]
