@@ -29,8 +29,9 @@ const ACCOUNT_SEASONS_TIMES_ALLOWED: f64 = 0.02;
 const LEAST_ACCOUNT_SEASONS: f64 = 1.0;
 const MOST_ACCOUNT_SEASONS: f64 = 28.0;
 
-/// Aim a little below what is allowed: the future is not the record.
-const AIM: f64 = 0.95;
+/// For each season of the account, aim below what is allowed by this share of it, and let the highest exchange rate grow by it:
+/// the longer it takes to see that too much was missed, the less the plan may rely on the record.
+const CAUTION: f64 = 0.005;
 
 /// The goal is at least this share of what is allowed, and exceeds it by at most one over the seasons of the account: what was
 /// saved is spent over as long as it took to know of it.
@@ -42,10 +43,10 @@ const LEAST_OPTIMISM: f64 = 0.5;
 const MOST_OPTIMISM: f64 = 20.0;
 const DOUBT: f64 = 0.2;
 
-/// Exchange rates of cost for misses that are tried, from lean to lavish: up to half a replica-step for each share of the
+/// Exchange rates of cost for misses that are tried, from lean to lavish: up to about half a replica-step for each share of the
 /// demand that may be missed. What is missed beyond that is better missed: no plan could have foreseen it.
 const LEAST_RATE: f64 = 0.5;
-const MOST_RATE_OF_ALLOWED: f64 = 0.5;
+const MOST_RATE_OF_ALLOWED: f64 = 0.49;
 const RATES: i32 = 40;
 
 /// Misses and demand so far.
@@ -148,11 +149,12 @@ impl Budget {
         self.spent.demand *= fade;
         self.spent.missed *= fade;
         let season = CHOICES * self.spent.lately.iter().sum::<f64>() / self.spent.lately.len() as f64;
-        let saved = AIM * allowed * self.spent.demand - self.spent.missed;
+        let aim = (1.0 - CAUTION * account) * allowed;
+        let saved = aim * self.spent.demand - self.spent.missed;
         let carry = if season > 0.0 && self.feeds_back { saved / (CARRY_SEASONS * season) } else { 0.0 };
-        self.spent.goal = (AIM * allowed + carry).clamp(LEAST_GOAL * allowed, (1.0 + 1.0 / account) * allowed);
+        self.spent.goal = (aim + carry).clamp(LEAST_GOAL * allowed, (1.0 + 1.0 / account) * allowed);
         let optimism = if self.feeds_back { self.optimism(allowed * season) } else { 1.0 };
-        let most_rate = (MOST_RATE_OF_ALLOWED / allowed.max(1e-6)).max(LEAST_RATE);
+        let most_rate = ((MOST_RATE_OF_ALLOWED + CAUTION * account) / allowed.max(1e-6)).max(LEAST_RATE);
         let growth = (most_rate / LEAST_RATE).powf(1.0 / f64::from(RATES - 1));
         let mut chosen = 0;
         for step in 0..RATES {

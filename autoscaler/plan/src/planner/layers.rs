@@ -103,8 +103,7 @@ impl Layers {
     pub(crate) fn step(&mut self, horizon: &Horizon<'_>, tables: &mut Tables) -> u32 {
         // Above it none is worth a replica for one point, at the least that one costs.
         let least = (horizon.least_cost() - 1e-9) / self.price;
-        let top = (1..=horizon.usage.highest_used(least)).rev().find(|layer| self.wants(*layer, horizon, tables));
-        let top = top.unwrap_or(0);
+        let top = self.topmost(horizon.usage.highest_used(least), horizon, tables);
         for on in &mut self.on {
             on.age = on.age.saturating_add(1);
         }
@@ -113,6 +112,22 @@ impl Layers {
             self.on.push(On { age: 1, is_woken: horizon.is_woken(layer) });
         }
         top as u32
+    }
+
+    /// The topmost layer that is wanted, of those up to `highest`.
+    ///
+    /// A layer is used no more, and was ordered no earlier, than the one below it, so all below one that is wanted are wanted
+    /// too; not so where some are had by a wake and others by a start.
+    fn topmost(&self, highest: usize, horizon: &Horizon<'_>, tables: &mut Tables) -> usize {
+        if horizon.sleepers.is_some() {
+            return (1..=highest).rev().find(|layer| self.wants(*layer, horizon, tables)).unwrap_or(0);
+        }
+        let (mut wanted, mut unwanted) = (0, highest + 1);
+        while unwanted - wanted > 1 {
+            let layer = usize::midpoint(wanted, unwanted);
+            if self.wants(layer, horizon, tables) { wanted = layer } else { unwanted = layer }
+        }
+        wanted
     }
 
     /// Whether ordering or keeping a layer is cheaper than leaving or releasing it.

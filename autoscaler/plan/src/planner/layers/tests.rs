@@ -1,4 +1,5 @@
 use autoscaler_forecast::{Forecaster, Rhythm};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -66,4 +67,30 @@ fn a_layer_that_was_woken_is_credited_by_the_wake_and_one_that_was_started_by_th
     assert_eq!(layers.step(&horizon, &mut Tables::default()), 6);
     let woken: Vec<bool> = layers.on.iter().map(|on| on.is_woken).collect();
     assert_eq!(woken, [false, true, true, false, false, false]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn all_layers_below_one_that_is_wanted_are_wanted_too(
+        demand in prop::collection::vec(0.0_f64..12.0, 4..40),
+        price in 1.5_f64..100.0,
+        replicas in 0_u32..12,
+    ) {
+        let mut forecaster = Forecaster::new(rhythm(), 0);
+        let mut layers = Layers::new(price, replicas);
+        let mut tables = Tables::default();
+        for step in 0..2 * SEASON {
+            // Steps, spikes and noise, the same in both days.
+            let value = demand[(step % SEASON) as usize / 6 % demand.len()];
+            forecaster.push(if step.is_multiple_of(17) { value * 2.0 } else { value });
+            forecaster.look(STARTUP_STEPS);
+            let horizon = Horizon { usage: forecaster.usage(), startup_steps: STARTUP_STEPS, sleepers: None };
+            let all = 1..=horizon.usage.layers();
+            let wanted: Vec<usize> = all.filter(|layer| layers.wants(*layer, &horizon, &mut tables)).collect();
+            prop_assert_eq!(wanted.last().copied().unwrap_or(0), wanted.len(), "{:?}", wanted);
+            prop_assert_eq!(layers.step(&horizon, &mut tables) as usize, wanted.len());
+        }
+    }
 }
