@@ -17,8 +17,9 @@ use process::args::ProcessArgs;
 use serde_json::json;
 
 use crate::controller::args::ControllerConfig;
+use crate::controller::case::Case;
 use crate::controller::objects::Object;
-use crate::controller::round::{Case, Controller, Tracked, View, resume};
+use crate::controller::round::{Controller, Tracked, View, resume};
 use crate::controller::scale::Scale;
 use crate::fake_api::FakeApi;
 use crate::lab::{self, BacktestArgs, LabCommand, SimulateArgs};

@@ -13,6 +13,7 @@ mod schedule;
 mod spec;
 mod status;
 mod validate;
+mod variant;
 
 pub use percent::{ParsePercentError, Percent};
 pub use pool::{PoolMember, PoolSpec, pool_member};
@@ -25,6 +26,7 @@ pub use status::{
     RegretStatus, StartupStatus, TermStatus, conditions,
 };
 pub use validate::{InvalidSpec, Target, Validated, engine_profile, validate};
+pub use variant::{VariantMember, VariantSpec, variant_member};
 
 /// The CustomResourceDefinition as YAML, with a line that says where it comes from.
 #[must_use]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::percent::Percent;
 use crate::pool::PoolSpec;
 use crate::status::EngineAutoscalerStatus;
+use crate::variant::VariantSpec;
 
 /// Keeps a Deployment of LLM engines at the fewest replicas that meet a latency objective.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,9 @@ pub struct EngineAutoscalerSpec {
     /// The GPUs it shares with other targets of this namespace; without it nothing but `maxReplicas` bounds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolSpec>,
+    /// One of several targets that serve `servedModelName` on unlike GPUs: together they carry its demand at the least price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<VariantSpec>,
 }
 
 /// An object with a scale subresource, in the same namespace.

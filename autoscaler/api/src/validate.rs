@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::pool::{PoolMember, pool_member};
 use crate::schedule::{Schedule, settings_at};
 use crate::spec::{EngineAutoscalerSpec, Mode};
+use crate::variant::{VariantMember, variant_member};
 
 /// A spec that can be acted on.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,8 @@ pub struct Validated {
     pub settings: Settings,
     /// The GPUs it shares.
     pub pool: Option<PoolMember>,
+    /// The model it serves with others.
+    pub variant: Option<VariantMember>,
     /// Floors at known times: those of the moment belong into `settings`.
     pub schedules: Vec<Schedule>,
 }
@@ -137,6 +140,7 @@ pub fn validate(
     Ok(Validated {
         target: target(spec)?,
         pool: pool_member(spec)?,
+        variant: variant_member(spec)?,
         mode: spec.mode,
         served_model_name: spec.served_model_name.clone().filter(|name| !name.is_empty()),
         settings,

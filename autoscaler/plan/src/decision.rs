@@ -150,6 +150,10 @@ pub mod reasons {
     pub const YIELDED_TO_POOL: &str = "YieldedToPool";
     /// GPUs are granted, and others still hold them.
     pub const WAITING_FOR_POOL: &str = "WaitingForPool";
+    /// Other variants of the model carry some of its share for less, or it carries some of theirs.
+    pub const LEAST_PRICE: &str = "LeastPrice";
+    /// Others take its place and are not Ready yet: it serves on.
+    pub const SERVES_UNTIL_OTHERS: &str = "ServesUntilOthers";
     /// The plan contradicts itself: the replicas stay.
     pub const PLAN_REFUSED: &str = "PlanRefused";
     /// Decisions are made and not acted on.
@@ -159,7 +163,7 @@ pub mod reasons {
     pub const LIMITS: [&str; 4] = [LIMITED_BY_MAX, LIMITED_BY_MIN, LIMITED_BY_POOL, YIELDED_TO_POOL];
 
     /// Every reason, for documentation and for metric labels that are there from the start.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 26] = [
         DEMAND,
         UNFORESEEN,
         NO_TRAFFIC,
@@ -182,6 +186,8 @@ pub mod reasons {
         LIMITED_BY_POOL,
         YIELDED_TO_POOL,
         WAITING_FOR_POOL,
+        LEAST_PRICE,
+        SERVES_UNTIL_OTHERS,
         PLAN_REFUSED,
         PAUSED,
     ];

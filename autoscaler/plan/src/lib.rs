@@ -9,7 +9,8 @@
 //!       ─▶ decide    plan or reactive floor, then limit, stabilise, hold ─▶ Decision { replicas, because }
 //!       ─▶ check     what contradicts itself is refused, and the replicas stay
 //!       ─▶ pool      several models on the same GPUs: decisions in, what each gets of them out
-//! variants: one model on unlike GPUs at the least price; tiers: prefill and decode from the same arrivals
+//!       ─▶ variants  one model on unlike GPUs: decisions in, the replicas of each at the least price out
+//! tiers: prefill and decode from the same arrivals
 //! ```
 //!
 //! The same function runs in the controller and in standalone mode. Time is an argument, and everything remembered from
@@ -60,4 +61,4 @@ pub use standby::{Standby, StandbyTier};
 pub use startup::{STARTUP_PRIOR_SECONDS, Startup, WAKE_PRIOR_SECONDS};
 pub use state::{State, StateError};
 pub use tiers::{Tier, TierError, Tiers, Work, plan_tiers};
-pub use variants::{Cover, Need, Variant, cover};
+pub use variants::{Cover, Need, Part, Variant, assign, cover};

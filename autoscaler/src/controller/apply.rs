@@ -5,7 +5,8 @@ use autoscaler_plan::Decision;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::round::{Case, Controller};
+use super::case::Case;
+use super::round::Controller;
 use super::scale::{self, OtherScalers, ScaleError};
 use crate::leader::{Leadership, WRITE_TIMEOUT};
 

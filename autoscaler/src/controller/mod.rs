@@ -4,16 +4,18 @@
 //! watches ─▶ objects, engines, routers ─┐
 //! scrapes ─▶ readings ──────────────────┤ each control period, while leading
 //!                                       ▼
-//!            prepare (validate, /scale) → decide (pure) → share pools (pure) → apply (/scale) → report (status, events)
+//!            prepare (validate, /scale) → decide (pure) → share (pure) → apply (/scale) → report (status, events)
 //! ```
 
 pub mod apply;
 pub mod args;
+pub mod case;
 pub mod objects;
 mod pools;
 pub mod report;
 pub mod round;
 pub mod scale;
+mod variants;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use autoscaler_api::{InvalidSpec, Mode, PoolMember, pool_member};
+use autoscaler_api::{InvalidSpec, PoolMember, pool_member};
 use autoscaler_plan::{Claim, Pool, divide};
 
 use super::args::PoolConfig;
+use super::case::{CaseError, Decided};
 use super::objects::Object;
-use super::round::{CaseError, Decided, Tracked};
+use super::round::Tracked;
 
 /// One object in a round, decided or not.
 pub(super) struct Member<'a> {
@@ -41,20 +42,11 @@ pub(super) fn share_out(pools: &BTreeMap<String, PoolConfig>, members: &mut [Mem
         for (claim, grant) in claims.iter().zip(&grants) {
             let member = members.iter_mut().find(|member| member.name == claim.name);
             if let Some(Ok(decided)) = member.map(|member| member.decided.as_mut())
-                && acts(decided)
+                && decided.acts()
             {
                 decided.decision.take(grant);
             }
         }
-    }
-}
-
-/// Whether a decision changes replicas, by our hand or by an HPA's.
-fn acts(decided: &Decided<'_>) -> bool {
-    match decided.case.valid.mode {
-        Mode::Scale => decided.case.refused.is_none(),
-        Mode::ThroughHPA => true,
-        Mode::Advise => false,
     }
 }
 
@@ -65,7 +57,7 @@ fn claims(pool: &str, members: &[Member<'_>]) -> Vec<Claim> {
     for member in members {
         let Ok(decided) = &member.decided else { continue };
         let Some(place) = decided.case.valid.pool.as_ref().filter(|place| place.pool == pool) else { continue };
-        if acts(decided) && targets.insert(decided.case.valid.target.to_string()) {
+        if decided.acts() && targets.insert(decided.case.valid.target.to_string()) {
             let Decided { facts, decision, .. } = decided;
             claims.push(Claim::of(&member.name, place.terms, facts, decision, &member.memory.state));
         }
@@ -74,7 +66,7 @@ fn claims(pool: &str, members: &[Member<'_>]) -> Vec<Claim> {
         match &member.decided {
             Ok(decided) => {
                 let Some(place) = decided.case.valid.pool.as_ref().filter(|place| place.pool == pool) else { continue };
-                if !acts(decided) && targets.insert(decided.case.valid.target.to_string()) {
+                if !decided.acts() && targets.insert(decided.case.valid.target.to_string()) {
                     claims.push(Claim::fixed(&member.name, place.terms, decided.case.scale.replicas));
                 }
             }

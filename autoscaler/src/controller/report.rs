@@ -12,8 +12,9 @@ use serde_json::json;
 use tokio::time::{Duration, Instant};
 
 use super::apply::Outcome;
+use super::case::{Case, CaseError};
 use super::objects::Object;
-use super::round::{Case, CaseError, Controller, Tracked};
+use super::round::{Controller, Tracked};
 use crate::leader::WRITE_TIMEOUT;
 
 /// A status that tells the same story is written again after this time, for its numbers and what was learned.

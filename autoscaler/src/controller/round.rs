@@ -1,12 +1,12 @@
-//! One round over all objects: prepare → decide → share pools → apply → report.
+//! One round over all objects: prepare → decide → share among variants, then pools → apply → report.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use autoscaler_api::{EngineAutoscaler, EngineAutoscalerStatus, InvalidSpec, Validated, validate};
+use autoscaler_api::{EngineAutoscalerStatus, validate};
 use autoscaler_plan::{Decision, Facts, LogRecord, State, decide};
-use engines::{Engine, EngineState};
+use engines::Engine;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::apply::{self, Outcome};
 use super::args::ControllerSettings;
+use super::case::{Case, CaseError, Decided, refuse_second_owners, shares};
 use super::objects::Object;
 use super::pools::{self, Member};
-use super::report;
-use super::scale::{self, OtherScalers, Scale, ScaleError};
+use super::scale::{self, OtherScalers};
+use super::{report, variants};
 use crate::decision_log::DecisionLog;
 use crate::leader::{Leadership, WRITE_TIMEOUT};
 use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
@@ -58,62 +59,6 @@ pub struct Tracked {
     labels: Option<(ModelLabels, ObjectLabels)>,
     /// How far its past has come.
     pub(super) back_fill: BackFill,
-}
-
-/// One object on its way through a round.
-pub struct Case<'a> {
-    /// The object.
-    pub object: &'a EngineAutoscaler,
-    /// What it asks for.
-    pub valid: Validated,
-    /// Its target's scale.
-    pub scale: Scale,
-    /// Why it must not be scaled, if so: reason and message.
-    pub refused: Option<(&'static str, String)>,
-    /// Its target's engines.
-    pub engines: Vec<&'a Engine>,
-}
-
-/// An object whose decision is made.
-pub(super) struct Decided<'a> {
-    pub(super) case: Case<'a>,
-    pub(super) share: Share,
-    /// What the decision rests on.
-    pub(super) facts: Facts,
-    pub(super) decision: Decision,
-}
-
-/// Why no decision can be made.
-#[derive(Debug, thiserror::Error)]
-pub enum CaseError {
-    /// The object cannot be read.
-    #[error("the object cannot be read: {0}")]
-    Unreadable(String),
-    /// The spec is wrong.
-    #[error(transparent)]
-    Invalid(#[from] InvalidSpec),
-    /// The target is not there or cannot be read.
-    #[error(transparent)]
-    Scale(#[from] ScaleError),
-    /// The target's selector cannot be read.
-    #[error(transparent)]
-    Selector(#[from] selector::SelectorError),
-    /// The API server did not answer.
-    #[error("no answer from the API server within {WRITE_TIMEOUT:?}")]
-    Timeout,
-}
-
-impl CaseError {
-    /// A bounded word for conditions.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Unreadable(_) | Self::Invalid(_) => "InvalidSpec",
-            Self::Scale(error) => error.reason(),
-            Self::Selector(_) => "TargetHasNoSelector",
-            Self::Timeout => "TargetUnreadable",
-        }
-    }
 }
 
 /// The controller between rounds.
@@ -185,6 +130,7 @@ impl Controller {
             });
             members.push(Member { object: &view.objects[&name], name, memory, decided });
         }
+        variants::share_out(&mut members);
         pools::share_out(&this.settings.pools, &mut members);
         let mut work = Vec::with_capacity(members.len());
         for Member { object, name, mut memory, decided } in members {
@@ -350,52 +296,4 @@ pub(crate) fn resume(object: &Object) -> Tracked {
     });
     let announced = status.and_then(|status| status.desired_replicas).and_then(|count| u32::try_from(count).ok());
     Tracked { uid: object.uid.clone(), state: state.unwrap_or_default(), announced, ..Tracked::default() }
-}
-
-type Cases<'a> = Vec<(String, Result<Case<'a>, CaseError>)>;
-
-/// Two objects on one target would pull it to and fro: the older one keeps it.
-fn refuse_second_owners(cases: &mut Cases<'_>) {
-    let mut order: Vec<usize> = (0..cases.len()).collect();
-    order.sort_by_key(|&index| match &cases[index].1 {
-        Ok(case) => (case.object.metadata.creation_timestamp.as_ref().map(|time| time.0), cases[index].0.clone()),
-        Err(_) => (None, cases[index].0.clone()),
-    });
-    let mut owners: BTreeMap<(String, String, String), String> = BTreeMap::new();
-    for index in order {
-        let (name, Ok(case)) = &mut cases[index] else { continue };
-        if case.valid.mode != autoscaler_api::Mode::Scale {
-            continue;
-        }
-        let target = &case.valid.target;
-        let key = (target.group.clone(), target.kind.clone(), target.name.clone());
-        match owners.get(&key) {
-            Some(owner) => {
-                let message = format!("{target} is scaled by EngineAutoscaler {owner}; delete one of the two");
-                case.refused = Some(("ScaledByAnother", message));
-            }
-            None => drop(owners.insert(key, name.clone())),
-        }
-    }
-}
-
-/// How the router's queue of a served name is split over the targets that serve it.
-fn shares(cases: &Cases<'_>) -> BTreeMap<String, Share> {
-    let ready = |case: &Case<'_>| case.engines.iter().filter(|engine| engine.state == EngineState::Ready).count();
-    let mut by_served: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (_, case) in cases {
-        if let Ok(case) = case
-            && let Some(served) = case.valid.served_model_name.as_deref()
-        {
-            let (all, targets) = by_served.entry(served).or_default();
-            *all += ready(case);
-            *targets += 1;
-        }
-    }
-    let share = |(name, case): &(String, Result<Case<'_>, CaseError>)| {
-        let case = case.as_ref().ok()?;
-        let (all, targets) = *by_served.get(case.valid.served_model_name.as_deref()?)?;
-        Some((name.clone(), Share { own: ready(case), all, targets }))
-    };
-    cases.iter().filter_map(share).collect()
 }

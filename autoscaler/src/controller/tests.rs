@@ -12,8 +12,10 @@ use super::*;
 use crate::fake_api::FakeApi;
 
 mod pools;
+mod variants;
 
 const SCALE: &str = "/apis/apps/v1/namespaces/ns/deployments/llama-8b/scale";
+const MISTRAL: &str = "/apis/apps/v1/namespaces/ns/deployments/mistral/scale";
 const OBJECTS: &str = "/apis/autoscaling.vllm-prod-stack.io/v1alpha1/namespaces/ns/engineautoscalers";
 const SCALED_OBJECTS: &str = "/apis/keda.sh/v1alpha1/namespaces/ns/scaledobjects";
 const HPAS: &str = "/apis/autoscaling/v2/namespaces/ns/horizontalpodautoscalers";
@@ -107,6 +109,19 @@ impl Stage {
         let (objects, engines) = (self.objects(names), [engine]);
         let view = View { objects: &objects, engines: &engines, routers: &[], readings: &self.readings };
         self.controller.round(&view, &self.leadership, at(self.now)).await;
+    }
+
+    /// A Deployment without engines, called mistral, beside the first.
+    fn second_deployment(&self, replicas: u32) {
+        self.api.put(
+            MISTRAL,
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "mistral"},
+            "spec": {"replicas": replicas}, "status": {"replicas": replicas, "selector": "model=mistral"}}),
+        );
+    }
+
+    fn both_replicas(&self) -> (Value, Value) {
+        (self.replicas(), self.api.get(MISTRAL).expect("there")["spec"]["replicas"].clone())
     }
 
     fn replicas(&self) -> Value {

@@ -91,31 +91,28 @@ pub(super) fn rows(
         );
     }
     for (place, &queue) in queues.iter().enumerate() {
-        let mut known: Vec<Option<Sum>> = vec![None; policies.len()];
         let mut chosen = choose(ground, policies, queue, Level::Events, progress, notes)?;
-        if ground.experiment.tuning == Tuning::Hindsight {
-            progress.stage("neighbours", policies.len());
-            let picks = parallel::map(threads, policies.len(), |policy| {
-                let pick = best_of_neighbours(ground, &policies[policy], &chosen[policy], queue, windows);
-                progress.done(1);
-                pick
-            });
-            for (place, pick) in picks.into_iter().enumerate() {
-                let Some(pick) = pick? else { continue };
-                let chosen = &mut chosen[place];
-                chosen.setting = pick.setting;
-                chosen.words = policies[place].settings().get(pick.setting).cloned().unwrap_or_default();
-                chosen.is_on_target = pick.is_on_target;
-                known[place] = Some(pick.sum);
-            }
-        }
         progress.stage("events", policies.len() * seeds);
+        let picks = parallel::map(threads, policies.len(), |policy| {
+            let pick = pick(ground, &policies[policy], &chosen[policy], queue, windows);
+            progress.done(1);
+            pick
+        });
+        let mut first = Vec::new();
+        for ((pick, chosen), policy) in picks.into_iter().zip(&mut chosen).zip(policies) {
+            let pick = pick?;
+            if pick.setting != chosen.setting {
+                chosen.words = policy.settings().get(pick.setting).cloned().unwrap_or_default();
+            }
+            chosen.setting = pick.setting;
+            first.push(pick.sum);
+        }
         let sums = parallel::map(threads, policies.len() * seeds, |job| {
             let (policy, seed) = (job / seeds, job % seeds);
-            let sum = match &known[policy] {
-                Some(sum) if seed == 0 => Ok(sum.clone()),
-                _ => play(ground, &policies[policy], chosen[policy].setting, queue, seed, windows),
-            };
+            if seed == 0 {
+                return Ok(first[policy].clone());
+            }
+            let sum = play(ground, &policies[policy], chosen[policy].setting, queue, seed, windows);
             progress.done(1);
             sum
         });
@@ -186,32 +183,33 @@ fn row(
 /// A setting that was chosen request by request, with what it came to.
 struct Pick {
     setting: usize,
-    is_on_target: bool,
     sum: Sum,
 }
 
-/// The cheapest on target of the setting that the fluid chose and its neighbours, with the first seed; `None` for ours,
-/// which have one.
-fn best_of_neighbours(
+/// The setting that the fluid chose, with the first seed. In hindsight it is compared with a neighbour: the next cheaper one
+/// when it keeps the target, else the next dearer.
+fn pick(
     ground: &Ground<'_>,
     policy: &Choice,
     chosen: &Chosen,
     queue: Discipline,
     windows: &[Stretch],
-) -> Result<Option<Pick>, LabError> {
-    if policy.is_own() {
-        return Ok(None);
-    }
-    let mut settings = vec![chosen.setting];
-    settings.extend(&chosen.neighbours);
-    let mut sums = Vec::new();
-    for &setting in &settings {
-        sums.push(play(ground, policy, setting, queue, 0, windows)?);
-    }
-    let points: Vec<Point> =
-        sums.iter().map(|sum| Point { cost: sum.engine_seconds, miss: 1.0 - sum.attainment() }).collect();
-    let (place, is_on_target) = cheapest(&points, 1.0 - ground.experiment.attainment).unwrap_or((0, false));
-    Ok(Some(Pick { setting: settings[place], is_on_target, sum: sums.swap_remove(place) }))
+) -> Result<Pick, LabError> {
+    let attainment = ground.experiment.attainment;
+    let pick = |setting: usize| -> Result<Pick, LabError> {
+        Ok(Pick { setting, sum: play(ground, policy, setting, queue, 0, windows)? })
+    };
+    let first = pick(chosen.setting)?;
+    let neighbour = if first.sum.attainment() >= attainment { chosen.cheaper } else { chosen.dearer };
+    let Some(neighbour) = neighbour.filter(|_| ground.experiment.tuning == Tuning::Hindsight && !policy.is_own())
+    else {
+        return Ok(first);
+    };
+    let second = pick(neighbour)?;
+    let points =
+        [&first, &second].map(|pick| Point { cost: pick.sum.engine_seconds, miss: 1.0 - pick.sum.attainment() });
+    let (place, _) = cheapest(&points, 1.0 - attainment).unwrap_or((0, false));
+    Ok(if place == 0 { first } else { second })
 }
 
 fn play(

@@ -20,8 +20,9 @@ pub(super) struct Chosen {
     pub(super) is_on_target: bool,
     /// Over the time that rows are scored on.
     pub(super) frontier: Vec<Point>,
-    /// Settings next to the chosen one in cost, the dearer last.
-    pub(super) neighbours: Vec<usize>,
+    /// The next cheaper setting, and the next dearer one, that nothing undercuts.
+    pub(super) cheaper: Option<usize>,
+    pub(super) dearer: Option<usize>,
 }
 
 /// Sums of one setting over the two halves of the scored time.
@@ -182,7 +183,8 @@ pub(super) fn choose(
         words: settings[policy].first().cloned().unwrap_or_default(),
         is_on_target: true,
         frontier: Vec::new(),
-        neighbours: Vec::new(),
+        cheaper: None,
+        dearer: None,
     };
     if ground.experiment.tuning == Tuning::Defaults {
         return Ok((0..policies.len()).map(shipped).collect());
@@ -267,6 +269,7 @@ fn pick(tried: &[Tried], words: &[String], level: Level, experiment: &Experiment
         words: words.get(setting).cloned().unwrap_or_default(),
         is_on_target,
         frontier: tried.iter().map(|tried| point(tried.scored(experiment.tuning))).collect(),
-        neighbours: cheaper.into_iter().chain(dearer).collect(),
+        cheaper,
+        dearer,
     }
 }

@@ -1,4 +1,4 @@
-//! One model on unlike GPUs: the replicas of each variant that carry the demand at the least cost.
+//! The replicas of each variant that carry what is needed, at the least price.
 
 /// A way to run the model: one kind of GPU, with its own capacity, price and start-up time.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Variant {
     pub price: f64,
     /// Seconds from order to Ready.
     pub startup_seconds: f64,
-    /// Replicas it is told to have now; they count as Ready.
+    /// Replicas it has now: they serve, and their starts are paid for.
     pub present: u32,
     /// Fewest replicas.
     pub min_replicas: u32,
@@ -35,8 +35,8 @@ pub struct Cover {
     pub replicas: Vec<u32>,
     /// Price of them for a second, the starts of those that are new spread over `horizon_seconds`.
     pub price: f64,
-    /// Requests that no replica carries in time, of the need that lacks most.
-    pub missing_requests: f64,
+    /// Requests of each need that no replicas carry in time, in the order of the needs.
+    pub missing_requests: Vec<f64>,
     /// Whether no cheaper cover exists. With many replicas of many variants the search ends early.
     pub is_least: bool,
 }
@@ -51,8 +51,7 @@ const NEGLIGIBLE: f64 = 1e-9;
 /// Covers the needs at the least price. A new replica is paid for from its order on, so its price is that of
 /// `horizon_seconds` and of its start, spread over the horizon: what is there is left alone unless a change pays within it.
 ///
-/// Where the maxima do not suffice, as little as possible stays missing of the need that lacks most, and that at the least
-/// price. Variants without capacity or price, or with numbers that are none, keep what they have.
+/// Where the maxima do not suffice, as little as possible stays missing of each need, and that at the least price. Variants without capacity or price, or with numbers that are none, keep what they have.
 #[must_use]
 pub fn cover(variants: &[Variant], needs: &[Need], horizon_seconds: f64) -> Cover {
     let mut search = Search::new(variants, needs, horizon_seconds);
@@ -61,8 +60,7 @@ pub fn cover(variants: &[Variant], needs: &[Need], horizon_seconds: f64) -> Cove
     for (place, count) in search.order.iter().zip(&search.best) {
         replicas[*place] = *count;
     }
-    let missing_requests = search.missing.max(0.0);
-    Cover { replicas, price: search.least, missing_requests, is_least: search.looks < MOST_LOOKS }
+    Cover { replicas, price: search.least, is_least: search.looks < MOST_LOOKS, missing_requests: search.missing }
 }
 
 /// Branch and bound over the variants, those that carry a request cheapest first.
@@ -75,8 +73,8 @@ struct Search<'a> {
     chosen: Vec<u32>,
     best: Vec<u32>,
     least: f64,
-    /// What stays missing even with every replica there may be.
-    missing: f64,
+    /// What stays missing of each need even with every replica there may be.
+    missing: Vec<f64>,
     looks: u32,
 }
 
@@ -103,10 +101,10 @@ impl<'a> Search<'a> {
             chosen: Vec::new(),
             best: most.clone(),
             least: f64::INFINITY,
-            missing: 0.0,
+            missing: Vec::new(),
             looks: 0,
         };
-        search.missing = needs.iter().map(|need| search.left(&most, need)).fold(0.0, f64::max);
+        search.missing = needs.iter().map(|need| search.left(&most, need).max(0.0)).collect();
         // Everything there may be is a cover as good as can be had, if a dear one.
         search.least = search.best.iter().enumerate().map(|(place, count)| search.price(place, *count)).sum();
         search
@@ -141,7 +139,9 @@ impl<'a> Search<'a> {
         if self.looks >= MOST_LOOKS || price >= self.least {
             return;
         }
-        let lacking = self.needs.iter().map(|need| self.left(&self.chosen, need)).fold(0.0, f64::max) - self.missing;
+        let lacking =
+            self.needs.iter().zip(&self.missing).map(|(need, missing)| self.left(&self.chosen, need) - missing);
+        let lacking = lacking.fold(0.0, f64::max);
         let Some(index) = self.order.get(place) else {
             if lacking <= NEGLIGIBLE {
                 self.least = price;
@@ -156,7 +156,7 @@ impl<'a> Search<'a> {
         }
         let (min, max) = (variant.min_replicas.min(variant.max_replicas), variant.max_replicas);
         // More than what is left of the largest need is of no use.
-        let useful = ((lacking.max(0.0) - NEGLIGIBLE) / variant.capacity_requests).ceil().max(0.0);
+        let useful = ((lacking - NEGLIGIBLE) / variant.capacity_requests).ceil().max(0.0);
         let useful = if useful < f64::from(max) { useful as u32 } else { max };
         for count in (min..=useful.max(min)).rev() {
             self.chosen.push(count);
