@@ -85,9 +85,12 @@ struct Predictive {
     settings: Settings,
     state: State,
     period_seconds: f64,
+    /// Of those that arrived last.
     mean_prompt_tokens: f64,
     kv_cache_tokens: f64,
     engines: BTreeMap<u64, Counters>,
+    arrived_total: f64,
+    arrived_prompt_tokens_total: f64,
     finished_total: f64,
     output_tokens_total: f64,
     decision: Option<Decision>,
@@ -151,6 +154,8 @@ impl Predictive {
             mean_prompt_tokens: task.workload.prompt_tokens,
             kv_cache_tokens: task.limits.kv_tokens as f64,
             engines: BTreeMap::new(),
+            arrived_total: 0.0,
+            arrived_prompt_tokens_total: 0.0,
             finished_total: 0.0,
             output_tokens_total: 0.0,
             decision: None,
@@ -160,6 +165,13 @@ impl Predictive {
 
     /// Spreads what the fleet finished since the last look over the engines that were Ready.
     fn count(&mut self, signals: &Signals<'_>) {
+        let arrived = signals.arrived_total - self.arrived_total;
+        if arrived > 0.0 {
+            self.mean_prompt_tokens =
+                (signals.arrived_prompt_tokens_total - self.arrived_prompt_tokens_total) / arrived;
+        }
+        self.arrived_total = signals.arrived_total;
+        self.arrived_prompt_tokens_total = signals.arrived_prompt_tokens_total;
         let ready = f64::from(signals.ready.max(1));
         let finished = (signals.finished_total - self.finished_total).max(0.0) / ready;
         let tokens = (signals.output_tokens_total - self.output_tokens_total).max(0.0) / ready;

@@ -25,6 +25,8 @@ pub struct Demand {
     pub prompt_tokens: Vec<f64>,
     /// Answer tokens that the arrivals of the step ask for.
     pub output_tokens: Vec<f64>,
+    /// Seconds that the arrivals of the step are in service, unqueued, summed over them.
+    pub service_seconds: Vec<f64>,
 }
 
 /// The engine and the objective by which requests are weighed.
@@ -68,6 +70,7 @@ impl Demand {
             demand.prompt_tokens[step] += f64::from(request.prompt_tokens);
             demand.output_tokens[step] += f64::from(request.output_tokens);
             let footprint = footprints.of(request.prompt_tokens, request.output_tokens);
+            demand.service_seconds[step] += footprint.seconds;
             ramp(&mut change, at, footprint.replicas);
             ramp(&mut change, at + footprint.seconds / step_seconds, -footprint.replicas);
         });
@@ -101,6 +104,7 @@ impl Demand {
         }
         demand.prompt_tokens = demand.arrivals.iter().map(|n| n * task.workload.prompt_tokens).collect();
         demand.output_tokens = demand.arrivals.iter().map(|n| n * task.workload.output_tokens).collect();
+        demand.service_seconds = demand.arrivals.iter().map(|n| n * task.service_seconds).collect();
         // Weight of a request times its time in service is what the capacity says a request costs.
         let weight = 1.0 / (task.capacity.requests_per_second * task.service_seconds);
         let kernel = occupancy_kernel(task.service_seconds / step_seconds);
@@ -156,7 +160,8 @@ impl Demand {
             replicas: zeros.clone(),
             arrivals: zeros.clone(),
             prompt_tokens: zeros.clone(),
-            output_tokens: zeros,
+            output_tokens: zeros.clone(),
+            service_seconds: zeros,
         }
     }
 }

@@ -7,10 +7,10 @@ use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Sign
 use super::fluid::{Chosen, choose};
 use super::frontier::{Point, cheapest};
 use super::resumed::Resumed;
-use super::{Ground, Row, STEP_SECONDS, Tuning};
+use super::{Experiment, Ground, Row, STEP_SECONDS, Tuning};
 use crate::error::LabError;
 use crate::parallel;
-use crate::policies::Choice;
+use crate::policies::{Choice, OwnSetup};
 use crate::progress::Progress;
 
 /// Engines are filled for so long before the score begins.
@@ -221,8 +221,12 @@ fn play(
     windows: &[Stretch],
 ) -> Result<Sum, LabError> {
     let mut sum = Sum { attainment_worst_hour: 1.0, ..Sum::default() };
+    let Experiment { decisions, queues, levels, .. } = ground.experiment;
+    // One run is logged: that of the fluid, if there is one.
+    let is_logged = seed == 0 && queues.first() == Some(&queue) && !levels.contains(&Level::Fluid);
+    let setup = OwnSetup { decisions: decisions.as_ref().filter(|_| is_logged), ..ground.setup(queue) };
     for &window in windows {
-        let Some(built) = policy.build(&ground.setup(queue), &ground.demands[seed], setting) else { continue };
+        let Some(built) = policy.build(&setup, &ground.demands[seed], setting) else { continue };
         let mut resumed = Resumed::new(built);
         let begin = (window.from_seconds - LEAD_SECONDS).max(0.0);
         let first = warm(ground, &mut resumed, queue, seed, begin)?;
@@ -252,6 +256,7 @@ fn warm(
         arrivals: whole.arrivals[..steps].to_vec(),
         prompt_tokens: whole.prompt_tokens[..steps].to_vec(),
         output_tokens: whole.output_tokens[..steps].to_vec(),
+        service_seconds: whole.service_seconds[..steps].to_vec(),
     };
     let stretch = Stretch { from_seconds: 0.0, to_seconds: begin };
     let mut settings = ground.settings(queue, ground.experiment.seeds[seed], stretch);

@@ -1,8 +1,9 @@
 //! What a monitoring system would show of the fluid.
 
-use engine_model::{Workload, ttft_seconds};
+use engine_model::ttft_seconds;
 
 use super::fleet::Fleet;
+use super::mix::Mix;
 use super::queue::Served;
 use crate::{Demand, Discipline, Replica, Signals, Task};
 
@@ -24,8 +25,7 @@ pub(super) struct Gauges {
     /// The fleet as it was when scrapes began to be lost.
     lost_fleet: Option<Vec<Replica>>,
     engine: Vec<EngineState>,
-    requests_per_work: f64,
-    workload: Workload,
+    mix: Mix,
     /// Share of the cache that a request holds in the mean.
     kv_share_of_request: f64,
     load: f64,
@@ -37,12 +37,7 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn new(
-        task: &Task,
-        discipline: Discipline,
-        replica_seconds_per_request: f64,
-        loses_scrapes: bool,
-    ) -> Self {
+    pub(super) fn new(task: &Task, demand: &Demand, discipline: Discipline, loses_scrapes: bool) -> Self {
         let engine = engine_states(task);
         let idle = engine.first().copied().unwrap_or_default();
         let last = Signals {
@@ -73,8 +68,7 @@ impl Gauges {
             last,
             lost_fleet: None,
             engine,
-            requests_per_work: 1.0 / replica_seconds_per_request,
-            workload: task.workload,
+            mix: Mix::new(demand),
             kv_share_of_request: task.workload.mean_context_tokens() / (task.limits.kv_tokens as f64).max(1.0),
             load: 0.0,
             ready: 0.0,
@@ -83,17 +77,19 @@ impl Gauges {
 
     /// Takes one step in.
     pub(super) fn advance(&mut self, demand: &Demand, step: usize, ready: f64, served: &Served) {
+        self.mix.advance(demand, step);
+        let requests_per_work = self.mix.requests_per_work();
         let last = &mut self.last;
         last.arrived_total += demand.arrivals[step];
         last.arrived_prompt_tokens_total += demand.prompt_tokens[step];
         last.late_total += match self.discipline {
-            Discipline::Deadline => served.overflow * self.requests_per_work,
+            Discipline::Deadline => served.overflow * requests_per_work,
             Discipline::Fifo => served.missed,
         };
-        let finished = served.work * self.requests_per_work;
+        let finished = served.work * requests_per_work;
         last.finished_total += finished;
-        last.output_tokens_total += finished * self.workload.output_tokens;
-        last.waiting = served.backlog * self.requests_per_work;
+        last.output_tokens_total += finished * self.mix.output_tokens();
+        last.waiting = served.backlog * requests_per_work;
         self.ready = ready;
         self.load = if ready > 0.0 { (served.work / (ready * demand.step_seconds)).min(1.0) } else { 0.0 };
         let late = served.late_share;
@@ -117,7 +113,7 @@ impl Gauges {
         }
         self.lost_fleet = None;
         let engine = self.engine_at(self.load);
-        let running = engine.running * self.ready;
+        let running = engine.running * self.ready * self.mix.crowd();
         let signals = Signals {
             now_seconds,
             period_seconds,
@@ -125,7 +121,7 @@ impl Gauges {
             fleet: &[],
             ready: fleet.ready(),
             running,
-            waiting_prompt_tokens: self.last.waiting * self.workload.prompt_tokens,
+            waiting_prompt_tokens: self.last.waiting * self.mix.prompt_tokens(),
             kv_cache_usage: (engine.running * self.kv_share_of_request).min(1.0),
             ttft_p90_seconds: self.last.ttft_p90_seconds + engine.ttft_seconds,
             ttft_mean_seconds: self.last.ttft_mean_seconds + engine.ttft_seconds,

@@ -11,6 +11,7 @@
 
 mod fleet;
 mod gauges;
+mod mix;
 mod queue;
 mod record;
 
@@ -145,8 +146,7 @@ impl<'a> Scenario<'a> {
         let mut fleet = Fleet::new(first.clamp(task.min_replicas, task.max_replicas), starter);
         let (discipline, deadline) = (self.settings.discipline, self.settings.queue_deadline_seconds);
         let mut queue = Queue::new(discipline, task, self.replica_seconds_per_request, deadline, dt);
-        let mut gauges =
-            Gauges::new(task, discipline, self.replica_seconds_per_request, !faults.scrape_losses.is_empty());
+        let mut gauges = Gauges::new(task, self.demand, discipline, !faults.scrape_losses.is_empty());
         let mut record = Recorder::new(self.scored_steps(), steps, dt, self.settings.keep_steps);
         let period = Some(policy.period_seconds()).filter(|period| *period > dt).unwrap_or(dt);
         // The first decision comes after a period: before, nothing has been seen.

@@ -26,6 +26,7 @@ fn demand_of(replicas: &[f64]) -> Demand {
         replicas: replicas.to_vec(),
         prompt_tokens: tokens(task.workload.prompt_tokens),
         output_tokens: tokens(task.workload.output_tokens),
+        service_seconds: tokens(task.service_seconds),
         arrivals,
     }
 }

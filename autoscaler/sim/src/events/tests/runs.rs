@@ -264,7 +264,8 @@ fn overflow_is_the_share_of_demand_above_the_ready_replicas_while_scored() {
         replicas,
         arrivals: none.clone(),
         prompt_tokens: none.clone(),
-        output_tokens: none,
+        output_tokens: none.clone(),
+        service_seconds: none,
     };
     assert!(close(run.overflow(&demand), 30.0 / 120.0), "{}", run.overflow(&demand));
 }
