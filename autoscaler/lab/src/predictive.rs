@@ -226,7 +226,7 @@ impl Predictive {
                 has_vllm_metrics: true,
                 running: Some(running),
                 waiting: Some(waiting),
-                kv_cache_usage: Some(signals.kv_cache_usage),
+                kv_cache_usage: Some(replica.load.map_or(signals.kv_cache_usage, |load| load.kv_cache_usage)),
                 finished_total: Some(counters.finished),
                 ttft: Some(counters.ttft),
                 inter_token_latency: Some(counters.inter_token_latency),

@@ -31,6 +31,9 @@ const BEYOND_PROFILE: f64 = 1.5;
 /// Weight of one more sighting of an engine that is full.
 const FULL_WEIGHT: f64 = 0.3;
 
+/// A KV cache in use by this share admits no more: vLLM keeps the rest for running requests to grow into.
+const FULL_CACHE: f64 = 0.8;
+
 /// Half of the confidence in a full engine comes from this many sightings of it.
 const HALF_SURE_SIGHTINGS: f64 = 4.0;
 
@@ -195,7 +198,10 @@ impl CapacityState {
             let modelled = ttft_seconds(fitted, sample.in_service.max(1.0), &workload, &ANY_LIMITS);
             self.first_token.add(modelled, sample.seconds, sample.weight);
         }
-        if let Some(running) = step.full_at {
+        // A cache that is full is told of by its size, and what fits into it changes with the requests.
+        let is_cache_full =
+            load.tokens.kv_cache_usage.is_some_and(|usage| usage >= FULL_CACHE) && self.cache.tokens().is_some();
+        if let Some(running) = step.full_at.filter(|_| !is_cache_full) {
             let full = self.full.get_or_insert(Full { requests: running, sightings: 0.0 });
             full.requests += FULL_WEIGHT * (running - full.requests);
             full.sightings += 1.0;

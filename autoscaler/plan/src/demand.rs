@@ -24,9 +24,10 @@ const SHOWN_SHARE: f64 = 0.25;
 /// A backlog is to be gone within this share of a start-up time once its engines are there.
 const DRAIN_SHARE: f64 = 0.5;
 
-/// What was seen of service times corrects the model by this factor at most, and fades over so many start-up times.
+/// What was seen of service times corrects the model by this factor at most, and fades over so many start-up times: as fast as
+/// the model learns of other requests, or both would correct for them.
 const MOST_CORRECTION: f64 = 2.0;
-const CORRECTION_STARTUPS: f64 = 40.0;
+const CORRECTION_STARTUPS: f64 = 5.0;
 
 /// Counts of arrivals kept: a service time of eight minutes at a control period of two seconds.
 const MOST_ARRIVAL_COUNTS: usize = 240;
@@ -55,6 +56,9 @@ pub(crate) struct DemandState {
     /// Request-seconds in service as seen, and as the engine model expects of what ended: their ratio corrects the model.
     stayed: f64,
     expected_to_stay: f64,
+    /// Requests in service when these were last added to.
+    #[serde(default)]
+    begun: Option<f64>,
     /// Requests that would be in service if none had to wait.
     offered: Option<f64>,
     /// Late requests per second since the last look.
@@ -126,8 +130,10 @@ impl DemandState {
             self.ended.add(ended / elapsed_seconds, elapsed_seconds, window);
             if let Some(expected) = times.present_service_seconds {
                 let keep = (-elapsed_seconds / (CORRECTION_STARTUPS * startup_seconds)).exp();
+                // Those in service have half of their stay behind them, in the mean.
+                let begun = self.begun.replace(look.in_service).map_or(0.0, |before| look.in_service - before) / 2.0;
                 self.stayed = self.stayed * keep + look.in_service * elapsed_seconds;
-                self.expected_to_stay = self.expected_to_stay * keep + ended * expected;
+                self.expected_to_stay = (self.expected_to_stay * keep + (ended + begun) * expected).max(0.0);
             }
         }
         self.offer(arrived, look, times);

@@ -118,6 +118,8 @@ pub struct ReplicaLoad {
     pub gaps_total: f64,
     /// Their sum, in seconds.
     pub gaps_seconds_total: f64,
+    /// Share of its KV cache in use, 0 to 1.
+    pub kv_cache_usage: f64,
 }
 
 /// What a monitoring system knows at the moment of a decision. Sums are over the whole fleet.

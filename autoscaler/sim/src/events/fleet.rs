@@ -94,12 +94,13 @@ impl<'a, E: Engine> Fleet<'a, E> {
     pub(super) fn look(&mut self, now: f64) {
         for member in self.members.iter().filter(|member| member.state == State::Ready) {
             if let Ok(index) = self.shown.binary_search_by_key(&member.replica.id, |replica| replica.id) {
-                let Gauges { running, waiting, gaps, gaps_seconds, .. } = member.engine.gauges(now);
+                let Gauges { running, waiting, gaps, gaps_seconds, kv_share, .. } = member.engine.gauges(now);
                 self.shown[index].load = Some(ReplicaLoad {
                     running: f64::from(running),
                     waiting: f64::from(waiting),
                     gaps_total: gaps,
                     gaps_seconds_total: gaps_seconds,
+                    kv_cache_usage: kv_share,
                 });
             }
         }
