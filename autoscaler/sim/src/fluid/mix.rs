@@ -2,8 +2,9 @@
 
 use crate::Demand;
 
-/// Traces change their mix of prompts and answers within the hour; engines and routers show it as they serve it.
-const WINDOW_SECONDS: f64 = 600.0;
+/// Traces change their mix of prompts and answers within the hour; engines and routers show it as they serve it. Ten minutes of
+/// life, where a step is ten seconds.
+const WINDOW_STEPS: f64 = 60.0;
 
 /// Fading sums over what arrived.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +23,7 @@ impl Mix {
     /// Begins with the mean of the whole trace.
     pub(super) fn new(demand: &Demand) -> Self {
         let steps = (demand.replicas.len() as f64).max(1.0);
-        let keep = (-demand.step_seconds / WINDOW_SECONDS).exp();
+        let keep = (-1.0 / WINDOW_STEPS).exp();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / steps / (1.0 - keep);
         let mut mix = Self {
             arrivals: mean(&demand.arrivals),
