@@ -31,7 +31,7 @@ const MOST_ACCOUNT_SEASONS: f64 = 28.0;
 
 /// For each season of the account, aim below what is allowed by this share of it, and let the highest exchange rate grow by it:
 /// the longer it takes to see that too much was missed, the less the plan may rely on the record.
-const CAUTION: f64 = 0.005;
+const CAUTION: f64 = 0.0075;
 
 /// The goal is at least this share of what is allowed, and exceeds it by at most one over the seasons of the account: what was
 /// saved is spent over as long as it took to know of it.
@@ -46,7 +46,7 @@ const DOUBT: f64 = 0.2;
 /// Exchange rates of cost for misses that are tried, from lean to lavish: up to about half a replica-step for each share of the
 /// demand that may be missed. What is missed beyond that is better missed: no plan could have foreseen it.
 const LEAST_RATE: f64 = 0.5;
-const MOST_RATE_OF_ALLOWED: f64 = 0.49;
+const MOST_RATE_OF_ALLOWED: f64 = 0.485;
 const RATES: i32 = 40;
 
 /// Misses and demand so far.
