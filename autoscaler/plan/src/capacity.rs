@@ -199,8 +199,7 @@ impl CapacityState {
             self.first_token.add(modelled, sample.seconds, sample.weight);
         }
         // A cache that is full is told of by its size, and what fits into it changes with the requests.
-        let is_cache_full =
-            load.tokens.kv_cache_usage.is_some_and(|usage| usage >= FULL_CACHE) && self.cache.tokens().is_some();
+        let is_cache_full = load.tokens.kv_cache_usage.is_some_and(|usage| usage >= FULL_CACHE);
         if let Some(running) = step.full_at.filter(|_| !is_cache_full) {
             let full = self.full.get_or_insert(Full { requests: running, sightings: 0.0 });
             full.requests += FULL_WEIGHT * (running - full.requests);

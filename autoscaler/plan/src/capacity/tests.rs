@@ -235,6 +235,25 @@ fn a_full_cache_is_the_limit_where_latency_is_not() {
 }
 
 #[test]
+fn what_a_full_cache_admits_changes_with_the_requests() {
+    let mut engine = Engine { kv_tokens: 60_000.0, ..Engine::new(shipped("qwen3-32b-h100-tp2").step, 2.0) };
+    let mut state = CapacityState::default();
+    let mut serve = |engine: &mut Engine, n: f64, waiting: f64| {
+        for _ in 0..300 {
+            state.fade(2.0, 400.0);
+            engine.serve(&mut state, n, waiting);
+        }
+        state.at(&OBJECTIVE, &NO_PROFILE, 1.0)
+    };
+    // 50 requests fill the cache and others wait; then come short ones, few at a time.
+    let long = serve(&mut engine, 50.0, 7.0);
+    assert!((40.0..=51.0).contains(&long.requests), "{long:?}");
+    engine.workload = Workload { prompt_tokens: 300.0, output_tokens: 100.0, cached_share: 0.0 };
+    let short = serve(&mut engine, 30.0, 0.0);
+    assert!(short.requests > 58.0, "{short:?}");
+}
+
+#[test]
 fn a_cache_size_that_is_told_counts_before_any_use_is_seen() {
     let (mut state, mut intervals) = (CapacityState::default(), Intervals::default());
     let load = EngineLoad {

@@ -44,7 +44,7 @@ impl Mix {
             return;
         }
         let keep = self.keep;
-        let mut add = |sum: &mut f64, value: f64| *sum = *sum * keep + value;
+        let add = |sum: &mut f64, value: f64| *sum = *sum * keep + value;
         add(&mut self.arrivals, demand.arrivals[step]);
         add(&mut self.work, demand.replicas[step] * demand.step_seconds);
         add(&mut self.prompt_tokens, demand.prompt_tokens[step]);
