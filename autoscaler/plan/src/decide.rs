@@ -58,7 +58,9 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
     let planned = state.plan.advance(settings, &demand, missed, &look, starts, now);
     demand.forecast_per_second = planned.as_ref().and_then(|planned| arrivals_at(planned, &demand, &capacity));
     // What this control period costs and misses.
-    let period = Period { billed: facts.replicas + look.observed.draining, demand: demand.replicas, missed };
+    let asleep = facts.standby.map_or(0.0, |standby| f64::from(standby.asleep) * standby.price);
+    let billed = f64::from(facts.replicas + look.observed.draining) + asleep;
+    let period = Period { billed, demand: demand.replicas, missed };
     let score = state.score.advance(settings, &startup, period, now);
     let forecast_coverage = state.forecast_coverage().map(|(judged, covered)| ForecastCoverage { judged, covered });
     let floor = floor(&demand);

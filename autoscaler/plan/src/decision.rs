@@ -63,6 +63,12 @@ impl Decision {
         self.because.iter().any(|r| r.reason == reasons::METRICS_SILENT)
     }
 
+    /// Replicas of `present` ones that are kept though fewer are wanted: a dip, a start that is about to end.
+    #[must_use]
+    pub fn kept(&self, present: u32) -> u32 {
+        if self.replicas > self.wanted { self.replicas.min(present) } else { 0 }
+    }
+
     /// The binding reason: the one line that `kubectl get eas` shows.
     #[must_use]
     pub fn headline(&self) -> Option<&Reason> {

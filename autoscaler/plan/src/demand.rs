@@ -56,9 +56,6 @@ pub(crate) struct DemandState {
     /// Request-seconds in service as seen, and as the engine model expects of what ended: their ratio corrects the model.
     stayed: f64,
     expected_to_stay: f64,
-    /// Requests in service when these were last added to.
-    #[serde(default)]
-    begun: Option<f64>,
     /// Requests that would be in service if none had to wait.
     offered: Option<f64>,
     /// Late requests per second since the last look.
@@ -130,10 +127,8 @@ impl DemandState {
             self.ended.add(ended / elapsed_seconds, elapsed_seconds, window);
             if let Some(expected) = times.present_service_seconds {
                 let keep = (-elapsed_seconds / (CORRECTION_STARTUPS * startup_seconds)).exp();
-                // Those in service have half of their stay behind them, in the mean.
-                let begun = self.begun.replace(look.in_service).map_or(0.0, |before| look.in_service - before) / 2.0;
                 self.stayed = self.stayed * keep + look.in_service * elapsed_seconds;
-                self.expected_to_stay = (self.expected_to_stay * keep + (ended + begun) * expected).max(0.0);
+                self.expected_to_stay = self.expected_to_stay * keep + ended * expected;
             }
         }
         self.offer(arrived, look, times);

@@ -57,8 +57,8 @@ impl Score {
 /// One control period.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Period {
-    /// Replicas ordered, and those that end their streams: both are paid for.
-    pub(crate) billed: u32,
+    /// Replicas ordered, those that end their streams, and those that sleep at their price: all are paid for.
+    pub(crate) billed: f64,
     /// Demand in replicas.
     pub(crate) demand: f64,
     /// What of it finds no replica, in replicas.
@@ -122,7 +122,7 @@ impl ScoreState {
         let open = self.open.get_or_insert_with(|| Open { step, ..Open::default() });
         let seconds = settings.control_period_seconds;
         open.seconds += seconds;
-        open.billed += f64::from(period.billed) * seconds;
+        open.billed += period.billed * seconds;
         open.demand += period.demand * seconds;
         open.missed += period.missed * seconds;
         self.score(step_seconds)

@@ -130,7 +130,7 @@ impl Controller {
             });
             members.push(Member { object: &view.objects[&name], name, memory, decided });
         }
-        variants::share_out(&mut members);
+        variants::share_out(&mut members, now);
         pools::share_out(&this.settings.pools, &mut members);
         let mut work = Vec::with_capacity(members.len());
         for Member { object, name, mut memory, decided } in members {

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use autoscaler_api::EngineAutoscalerSpec;
 use autoscaler_plan::{Part, assign};
+use jiff::Timestamp;
 
 use super::case::Decided;
 use super::pools::Member;
 
 /// Lets the variants of each model share its demand. Of two objects on one target the one that acts counts.
-pub(super) fn share_out(members: &mut [Member<'_>]) {
+pub(super) fn share_out(members: &mut [Member<'_>], now: Timestamp) {
+    // Those that cannot be decided on now belong to their models all the same.
+    let unknown: BTreeSet<String> = members.iter().filter(|member| member.decided.is_err()).filter_map(model).collect();
     let mut models: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut targets = BTreeSet::new();
     let mut order: Vec<usize> = (0..members.len()).collect();
@@ -20,9 +24,9 @@ pub(super) fn share_out(members: &mut [Member<'_>]) {
             models.entry(variant.served_model_name.clone()).or_default().push(index);
         }
     }
-    for indices in models.values() {
+    for (model, indices) in &models {
         let parts: Vec<Part<'_>> = indices.iter().filter_map(|&index| part(&members[index])).collect();
-        let grants = assign(&parts);
+        let grants = assign(&parts, !unknown.contains(model), now);
         for (index, grant) in indices.iter().zip(&grants) {
             if let Ok(decided) = &mut members[*index].decided
                 && decided.acts()
@@ -31,6 +35,12 @@ pub(super) fn share_out(members: &mut [Member<'_>]) {
             }
         }
     }
+}
+
+/// The model that an object says to be a variant of.
+fn model(member: &Member<'_>) -> Option<String> {
+    let EngineAutoscalerSpec { variant, served_model_name, .. } = &member.object.content.as_ref().ok()?.spec;
+    variant.and(served_model_name.clone())
 }
 
 fn part<'a>(member: &'a Member<'_>) -> Option<Part<'a>> {

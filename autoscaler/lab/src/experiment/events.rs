@@ -224,8 +224,10 @@ fn play(
     let Experiment { decisions, queues, levels, .. } = ground.experiment;
     // One run is logged: that of the fluid, if there is one.
     let is_logged = seed == 0 && queues.first() == Some(&queue) && !levels.contains(&Level::Fluid);
-    let setup = OwnSetup { decisions: decisions.as_ref().filter(|_| is_logged), ..ground.setup(queue) };
-    for &window in windows {
+    for (place, &window) in windows.iter().enumerate() {
+        // Each window begins at the beginning again: a log holds one.
+        let decisions = decisions.as_ref().filter(|_| is_logged && place == 0);
+        let setup = OwnSetup { decisions, ..ground.setup(queue) };
         let Some(built) = policy.build(&setup, &ground.demands[seed], setting) else { continue };
         let mut resumed = Resumed::new(built);
         let begin = (window.from_seconds - LEAD_SECONDS).max(0.0);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use autoscaler_sim::fluid::{Block, Run, Scenario, Steps};
+use autoscaler_sim::fluid::{BLOCK_SECONDS, Block, Run, Scenario, Steps};
 use autoscaler_sim::{Discipline, Level, Stretch};
 
 use super::frontier::{Point, cheapest, matched_cost};
@@ -11,6 +11,9 @@ use crate::error::LabError;
 use crate::parallel;
 use crate::policies::{Choice, OwnSetup};
 use crate::progress::Progress;
+
+/// Sums are kept by the hour: of fewer hours the middle one would fall into one half.
+const HALVED_HOURS: f64 = 12.0;
 
 /// The setting of a policy that was chosen for one queue.
 #[derive(Debug, Clone)]
@@ -111,7 +114,8 @@ fn row(ground: &Ground<'_>, policy: &Choice, chosen: &Chosen, queue: Discipline,
     })
 }
 
-/// The run of a policy of ours over all that is scored, remembered; `None` for others.
+/// The run of a policy of ours over all that is scored, remembered; `None` for others, and where half of it would be wanted and is
+/// too short to be told apart.
 fn own_run(
     ground: &Ground<'_>,
     policy: &Choice,
@@ -119,7 +123,9 @@ fn own_run(
     seed: usize,
     keep_steps: bool,
 ) -> Result<Option<Arc<Run>>, LabError> {
-    if !policy.is_own() {
+    let hours = (ground.scored.to_seconds - ground.scored.from_seconds) / BLOCK_SECONDS;
+    let has_halves = ground.experiment.tuning != Tuning::Tuned || hours >= HALVED_HOURS;
+    if !policy.is_own() || !has_halves {
         return Ok(None);
     }
     let Experiment { attainment, season_seconds, tempo, .. } = ground.experiment;

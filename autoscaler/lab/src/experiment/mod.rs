@@ -101,7 +101,7 @@ pub struct Experiment {
     pub threads: NonZeroUsize,
     /// Whether to keep every step of the first seed's runs, for plots.
     pub keeps_steps: bool,
-    /// Where our decisions are logged: those at level fluid, of the first queue and seed.
+    /// Where our decisions are logged: those of the first level, queue and seed, and request by request of the first window.
     pub decisions: Option<DecisionSink>,
 }
 

@@ -110,6 +110,17 @@ fn a_short_trace_is_scored_from_its_begin_and_says_so() {
 }
 
 #[test]
+fn ours_is_scored_on_the_second_half_of_an_hour_too() {
+    let rates = (0..6).map(|step| (f64::from(step) * 600.0, 2.0)).collect();
+    let hour = Trace::from_rates("hour", &[rates], &Lengths::fixed(2000, 1000)).unwrap();
+    let policies = policies::chosen(&["predictive".to_owned()], policies::OURS).unwrap();
+    let tuned = Experiment { tuning: Tuning::Tuned, ..experiment() };
+    let results = run(&tuned, &hour, &policies, &Progress::hidden()).unwrap();
+    let outcome = &results.rows[0].outcome;
+    assert!(outcome.requests > 0.0 && outcome.times_opt > 0.5, "{outcome:?}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_the_flag_to_change() {
     let refused = |experiment: Experiment| {
         let policies = policies::chosen(&["static-peak".to_owned()], &[]).unwrap();

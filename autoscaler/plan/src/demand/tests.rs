@@ -108,36 +108,6 @@ fn a_restarted_router_is_no_burst_of_arrivals() {
 }
 
 #[test]
-fn requests_that_have_only_begun_are_not_taken_for_long_ones() {
-    // 10 a second of 40 s each, then 100 a second: for 40 s more and more are in service and no more of them end.
-    let (mut state, mut received, mut finished) = (DemandState::default(), 0.0, 0.0);
-    let times = Times { service_seconds: Some(40.0), present_service_seconds: Some(40.0), ..times(1.0) };
-    let mut longest = 0.0_f64;
-    for second in 0..240 {
-        let time = f64::from(second);
-        let running = 400.0 + 90.0 * (time - 200.0).max(0.0);
-        (received, finished) = (received + if time < 200.0 { 10.0 } else { 100.0 }, finished + 10.0);
-        let (mut facts, now) = facts(time, received, 0.0);
-        let sample = EngineSample {
-            has_vllm_metrics: true,
-            running: Some(running),
-            waiting: Some(0.0),
-            finished_total: Some(finished),
-            ..EngineSample::without_vllm_metrics(now)
-        };
-        facts.engines = vec![EngineFacts {
-            id: "a".to_owned(),
-            phase: Phase::Ready { created: now, since: now },
-            milestones: crate::facts::Milestones::default(),
-            observation: Observation::Seen(sample),
-        }];
-        state.learn(&facts, &Look::at(&facts, now), times);
-        longest = longest.max(state.service_seconds(times).expect("known"));
-    }
-    assert!((40.0..44.0).contains(&longest), "{longest}");
-}
-
-#[test]
 fn a_backlog_that_is_served_quickly_needs_little_room() {
     let floor = |service_seconds| {
         let (facts, now) = facts(0.0, 0.0, 80.0);

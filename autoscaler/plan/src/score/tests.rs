@@ -33,7 +33,8 @@ fn scored(state: &mut ScoreState, settings: &Settings, startup_steps: usize, per
 }
 
 fn period(demand: f64, billed: u32) -> Period {
-    Period { billed, demand, missed: (demand - f64::from(billed)).max(0.0) }
+    let billed = f64::from(billed);
+    Period { billed, demand, missed: (demand - billed).max(0.0) }
 }
 
 proptest! {

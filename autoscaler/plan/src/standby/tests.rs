@@ -106,3 +106,21 @@ fn the_floor_answers_a_burst_sooner_where_an_engine_sleeps() {
     assert_eq!((wanted_after(None, 2), wanted_after(standby(2), 2)), (1, 3));
     assert_eq!((wanted_after(None, 60), wanted_after(standby(2), 60)), (3, 3));
 }
+
+#[test]
+fn what_sleeps_is_paid_for_at_its_price() {
+    let billed = |asleep: u32| {
+        let mut state = State::default();
+        let mut score = None;
+        for look in 0..60 {
+            let now = at(10 * look);
+            let mut facts = facts(now, 2.0, Vec::new());
+            (facts.settings.startup_seconds, facts.settings.control_period_seconds) = (Some(20.0), 10.0);
+            score = decide_with(&facts, standby(asleep), &mut state, now).score;
+        }
+        let score = score.expect("scored");
+        score.billed_replica_seconds / score.seconds
+    };
+    assert!((billed(0) - 1.0).abs() < 1e-6, "{}", billed(0));
+    assert!((billed(2) - 1.2).abs() < 1e-6, "{}", billed(2));
+}

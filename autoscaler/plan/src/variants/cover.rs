@@ -5,7 +5,7 @@
 pub struct Variant {
     /// Its name.
     pub name: String,
-    /// Requests at once that a replica carries within the objective; above 0.
+    /// Requests that a replica carries within the objective, at once or a second as for all others; above 0.
     pub capacity_requests: f64,
     /// Price of a replica for a second, in any one unit; above 0.
     pub price: f64,
@@ -24,7 +24,7 @@ pub struct Variant {
 pub struct Need {
     /// Seconds from now. What starts more slowly is no help by then.
     pub within_seconds: f64,
-    /// Requests at once.
+    /// Requests, in the unit of the capacities.
     pub requests: f64,
 }
 

@@ -1,4 +1,3 @@
-use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -56,7 +55,7 @@ fn granted(stages: &[Stage]) -> Vec<Grant> {
         .iter()
         .map(|(name, price, facts, decision)| Part { name, price: *price, is_fixed: false, facts, decision })
         .collect();
-    assign(&parts)
+    assign(&parts, true, at(10))
 }
 
 fn replicas(stages: &[Stage]) -> Vec<u32> {
@@ -72,11 +71,15 @@ fn the_dearer_variant_serves_until_the_cheaper_one_that_takes_its_place_is_ready
     assert_eq!(grants[0].because[0].reason, reasons::LEAST_PRICE);
     assert_eq!(
         grants[0].because[0].message,
-        "0 replicas would carry its share; room for 16.0 requests on all variants costs least as 2 of a, 0 of b"
+        "0 replicas would carry its share; what all variants have to carry costs least as 2 of a, 0 of b"
     );
     assert_eq!(grants[1].because[0].reason, reasons::SERVES_UNTIL_OTHERS);
     assert_eq!(replicas(&[stage(1.0, 9, 0, 2, 0.0), stage(3.0, 9, 2, 0, 8.0)]), [2, 2]);
-    assert_eq!(replicas(&[stage(1.0, 9, 2, 0, 0.0), stage(3.0, 9, 2, 0, 8.0)]), [2, 0]);
+    // Ready, and nothing is known of what they carry: nobody goes yet.
+    let mut ready = [stage(1.0, 9, 2, 0, 0.0), stage(3.0, 9, 2, 0, 8.0)];
+    assert_eq!(replicas(&ready), [2, 2]);
+    ready[0].decision.capacity.confidence = 0.5;
+    assert_eq!(replicas(&ready), [2, 0]);
     assert_eq!(replicas(&[stage(1.0, 9, 2, 0, 8.0), stage(3.0, 9, 0, 0, 0.0)]), [2, 0]);
 }
 
@@ -103,6 +106,37 @@ fn nothing_moves_while_one_of_them_cannot_be_seen() {
 }
 
 #[test]
+fn a_schedule_holds_for_each_variant() {
+    let mut stages = [stage(1.0, 9, 2, 0, 8.0), stage(3.0, 9, 2, 0, 0.0)];
+    let floor = crate::ScheduledFloor { from: at(0), until: at(3600), min_replicas: 3 };
+    stages[1].facts.settings.floors = vec![floor];
+    // The dear ones have shown nothing yet, so the cheap ones serve on.
+    assert_eq!(replicas(&stages), [2, 3]);
+    stages[1].decision.capacity.confidence = 0.5;
+    assert_eq!(replicas(&stages), [0, 3]);
+}
+
+#[test]
+fn nothing_is_given_up_while_one_of_them_is_not_known() {
+    let stages = [stage(1.0, 9, 2, 0, 8.0), stage(3.0, 9, 4, 0, 0.0)];
+    let parts: Vec<Part<'_>> = stages
+        .iter()
+        .map(|Stage { price, facts, decision }| Part { name: "a", price: *price, is_fixed: false, facts, decision })
+        .collect();
+    let of = |are_all| assign(&parts, are_all, at(10)).iter().map(|grant| grant.replicas).collect::<Vec<_>>();
+    assert_eq!((of(true), of(false)), (vec![2, 0], vec![2, 4]));
+}
+
+#[test]
+fn starts_that_do_not_come_are_not_counted_on() {
+    // Cheap ones were ordered a day ago and are not there; the order stands, and the dear ones carry.
+    let mut stages = [stage(1.0, 9, 0, 4, 0.0), stage(3.0, 9, 2, 0, 16.0)];
+    let credit = stages[0].decision.credit.as_mut().expect("four start");
+    credit.first_ready_seconds = 0.0;
+    assert_eq!(replicas(&stages), [4, 4]);
+}
+
+#[test]
 fn a_variant_that_is_paused_keeps_its_replicas_and_counts() {
     let mut paused = [stage(1.0, 9, 1, 0, 8.0), stage(3.0, 9, 1, 0, 8.0)];
     paused[1].facts.settings.paused = true;
@@ -124,19 +158,24 @@ proptest! {
         let stages: Vec<Stage> = fleets
             .iter()
             .map(|(price, max, ready, starting, running)| stage(f64::from(*price), *max, *ready, *starting, *running))
+            .map(|mut stage| {
+                stage.decision.capacity.confidence = 0.5;
+                stage
+            })
             .collect();
         let grants = granted(&stages);
         let carried = |count: &dyn Fn(&Stage, &Grant) -> u32| -> f64 {
             stages.iter().zip(&grants).map(|(s, g)| f64::from(count(s, g)) * s.decision.capacity.requests).sum()
         };
-        let wanted = carried(&|stage, _| stage.decision.wanted);
+        let load: f64 = stages
+            .iter()
+            .map(|s| s.decision.demand.floor_replicas.max(s.decision.demand.replicas) * s.decision.capacity.requests)
+            .sum();
         let most = carried(&|stage, _| stage.facts.settings.max_replicas);
-        prop_assert!(carried(&|_, grant| grant.granted) + 1e-6 >= wanted.min(most));
-        // What is Ready and carries something now is not let go before others are Ready.
+        prop_assert!(carried(&|_, grant| grant.granted) + 1e-6 >= load.min(most));
+        // What is Ready and needed is not let go before others are Ready.
         let serving = carried(&|stage, grant| grant.replicas.min(stage.decision.observed.ready));
         let ready = carried(&|stage, _| stage.decision.observed.ready.min(stage.facts.settings.max_replicas));
-        let load: f64 =
-            stages.iter().map(|s| s.decision.demand.floor_replicas * s.decision.capacity.requests).sum();
         prop_assert!(serving + 1e-6 >= load.min(ready), "{serving} serve {load}, {ready} are Ready");
         for (stage, grant) in stages.iter().zip(&grants) {
             prop_assert!(grant.granted <= grant.replicas && grant.replicas <= stage.facts.settings.max_replicas);
