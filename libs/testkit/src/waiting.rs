@@ -20,11 +20,23 @@ pub fn free_port() -> Result<u16> {
     for _ in 0..count {
         let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
         let port = PORTS.start + u16::try_from(place)?;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if claim(port)?.is_some() {
             return Ok(port);
         }
     }
     bail!("no port of 127.0.0.1 from {} to {} is free", PORTS.start, PORTS.end)
+}
+
+/// Takes a port without opening it, and so that others may bind it: while another thread starts a program, its child holds the
+/// socket too for a moment, which no client may take for an answer and which must not keep the port from its user.
+fn claim(port: u16) -> Result<Option<tokio::net::TcpSocket>> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    if socket.bind((std::net::Ipv4Addr::LOCALHOST, port).into()).is_err() {
+        return Ok(None);
+    }
+    // Only now: with it, the port of a program that has yet to listen would seem to be free.
+    socket.set_reuseaddr(true)?;
+    Ok(Some(socket))
 }
 
 /// A client with a timeout that ignores proxies.
@@ -69,4 +81,22 @@ pub async fn wait_for_http(url: &str, deadline: Duration) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_claimed_port_answers_nobody_is_claimed_by_nobody_else_and_can_be_listened_on() {
+        let port = free_port().unwrap();
+        let claimed = claim(port).unwrap().expect("still free");
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+        assert!(claim(port).unwrap().is_none());
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        drop((claimed, listener));
+    }
 }
