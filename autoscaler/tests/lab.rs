@@ -152,6 +152,7 @@ fn a_benchmark_plays_every_trace_of_a_folder() {
         "tuned in hindsight",
         "tuned on the first half",
         "first come, first served",
+        "every request, tuned in hindsight",
         "every request of two days",
     ] {
         assert!(text.contains(heading), "{heading} is missing in\n{text}");

@@ -218,6 +218,7 @@ mod tests {
             season_seconds: 86_400.0,
             tempo: 1.0,
             window: None,
+            event_days: crate::experiment::EventDays::Two,
             faults: Faults::default(),
             prefix_cache: false,
             threads: NonZeroUsize::MIN,

@@ -319,6 +319,8 @@ impl Policy for PlainQuantile {
 }
 
 #[cfg(test)]
+mod overload;
+#[cfg(test)]
 mod third_day;
 
 fn add(total: &mut SumCount, count: f64, mean: f64) {

@@ -142,7 +142,8 @@ pub struct Signals<'a> {
     /// Requests that missed an objective since the start of the trace, as the router counts them: a late first token when it
     /// comes, slow tokens at the end of the answer; in the fluid under `Deadline`, those above the Ready replicas.
     pub late_total: f64,
-    /// Requests that ended since the start of the trace.
+    /// Requests that engines answered to the end since the start of the trace, as they count them: not those that waited in
+    /// vain.
     pub finished_total: f64,
     /// Answer tokens produced since the start of the trace.
     pub output_tokens_total: f64,

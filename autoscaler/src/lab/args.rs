@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
 use autoscaler_api::Percent;
-use autoscaler_lab::experiment::{Experiment, Tuning};
+use autoscaler_lab::experiment::{EventDays, Experiment, Tuning};
 use autoscaler_lab::trace::{Format, Lengths, Trace};
 use autoscaler_sim::{Discipline, EngineProfile, Faults, Level, StartupLaw, Stretch};
 use clap::{Args, ValueEnum};
@@ -90,8 +90,17 @@ pub enum QueueArg {
 pub enum LevelArg {
     /// Demand against capacity in steps of ten seconds: a fortnight in moments.
     Fluid,
-    /// Every request in every engine, on two days of the trace (or --window).
+    /// Every request in every engine: a fortnight in a minute.
     Events,
+}
+
+/// Which days of what is scored are played at level events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventDaysArg {
+    /// All of them.
+    All,
+    /// That of the middle and that of the largest peak: less work, and a harder look.
+    Two,
 }
 
 /// What is tried on the load.
@@ -162,6 +171,9 @@ pub struct ExperimentArgs {
     /// Score only this stretch, as times since the start of the trace: `3d..5d`
     #[arg(long, value_name = "FROM..TO", value_parser = window, help_heading = "Experiment")]
     pub window: Option<Stretch>,
+    /// Days that are played at level events, unless --window says which
+    #[arg(long, value_name = "DAYS", value_enum, default_value = "all", help_heading = "Experiment")]
+    pub event_days: EventDaysArg,
     /// Threads to work with [default: those of the machine]
     #[arg(long, value_name = "N", help_heading = "Experiment")]
     pub threads: Option<NonZeroUsize>,
@@ -201,6 +213,10 @@ impl ExperimentArgs {
             season_seconds: positive("--season", self.season)?,
             tempo: self.tempo,
             window: self.window,
+            event_days: match self.event_days {
+                EventDaysArg::All => EventDays::All,
+                EventDaysArg::Two => EventDays::Two,
+            },
             faults: Faults::default(),
             prefix_cache: self.prefix_cache,
             threads: self.threads.unwrap_or_else(machine),

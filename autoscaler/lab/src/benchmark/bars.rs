@@ -17,6 +17,8 @@ pub(super) enum Column {
     Split,
     /// Level events, tuned in hindsight.
     Events,
+    /// The same on two days.
+    EventsOfTwoDays,
 }
 
 impl Column {
@@ -25,6 +27,7 @@ impl Column {
             Self::Hindsight => "fluid hindsight",
             Self::Split => "fluid split",
             Self::Events => "events",
+            Self::EventsOfTwoDays => "events of two days",
         }
     }
 }

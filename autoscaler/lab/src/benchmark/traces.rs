@@ -8,7 +8,7 @@ use autoscaler_sim::{Discipline, Level};
 use super::bars::{Bars, Column, Entry};
 use super::{Benchmark, Follower, Report};
 use crate::error::LabError;
-use crate::experiment::{Experiment, Prepared, Results, Tuning, prepare, run_prepared};
+use crate::experiment::{EventDays, Experiment, Prepared, Results, Tuning, prepare, run_prepared};
 use crate::output::{Summary, html, json_lines, markdown, summaries};
 use crate::policies::Choice;
 use crate::progress::Progress;
@@ -87,7 +87,11 @@ impl OfTrace<'_> {
         let queues = vec![Discipline::Deadline, Discipline::Fifo];
         let events = Experiment { levels: vec![Level::Events], queues, ..fifo };
         let results = self.results(&events, &finalists)?;
-        text += &self.note(&results, Column::Events, "every request of two days, tuned in hindsight")?;
+        text += &self.note(&results, Column::Events, "every request, tuned in hindsight")?;
+        let own: Vec<Choice> = all.iter().filter(|policy| policy.is_own()).cloned().collect();
+        let of_two_days = Experiment { event_days: EventDays::Two, ..events };
+        let results = self.results(&of_two_days, &own)?;
+        text += &self.note(&results, Column::EventsOfTwoDays, "every request of two days")?;
         Ok(text)
     }
 

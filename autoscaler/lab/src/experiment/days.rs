@@ -2,19 +2,34 @@
 
 use autoscaler_sim::Stretch;
 
-use super::{Ground, Tuning};
+use super::Ground;
 
 const DAY_SECONDS: f64 = 86_400.0;
 
-/// The window that was asked for, or two whole days of the scored time by a fixed rule: of its days in order of their
-/// largest demand, the middle one (the lower of two) and the last. All of the scored time when it has fewer than three.
+/// Which days are played request by request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventDays {
+    /// All that are scored.
+    All,
+    /// Two of them: that of the middle and that of the largest peak.
+    Two,
+}
+
+/// What is played: the window that was asked for, else the days.
 pub(super) fn windows(ground: &Ground<'_>) -> Vec<Stretch> {
-    let scored = match ground.experiment.tuning {
-        Tuning::Tuned => ground.final_stretch(),
-        Tuning::Defaults | Tuning::Hindsight => ground.scored,
-    };
+    let experiment = ground.experiment;
+    if experiment.window.is_some() || experiment.event_days == EventDays::All {
+        return vec![ground.final_stretch()];
+    }
+    sample(ground)
+}
+
+/// Two whole days of the scored time by a fixed rule: of its days in order of their largest demand, the middle one (the lower
+/// of two) and the last. All of the scored time when it has fewer than three.
+pub(super) fn sample(ground: &Ground<'_>) -> Vec<Stretch> {
+    let scored = ground.final_stretch();
     let days = ((scored.to_seconds - scored.from_seconds) / DAY_SECONDS + 1e-9) as usize;
-    if ground.experiment.window.is_some() || days < 3 {
+    if days < 3 {
         return vec![scored];
     }
     let Some(demand) = ground.demands.first() else { return vec![scored] };

@@ -1,27 +1,23 @@
-//! Rows at level events: every request of two days, by policies that learned in the fluid before.
+//! Rows at level events: every request of what is scored, or of two days of it, by policies that learned in the fluid before.
+
+mod optimum;
 
 use autoscaler_sim::events::{self, EngineKind, EventRun, Settings};
 use autoscaler_sim::fluid::Scenario;
-use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Signals, Stretch, optimum as schedules};
+use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Stretch};
 
 use super::fluid::{Chosen, choose};
 use super::frontier::{Point, cheapest};
 use super::resumed::Resumed;
-use super::{Experiment, Ground, Row, STEP_SECONDS, Tuning};
+use super::{Experiment, Ground, Row, Tuning};
 use crate::error::LabError;
 use crate::parallel;
 use crate::policies::{Choice, OwnSetup};
 use crate::progress::Progress;
+use optimum::{Optimum, optimum};
 
 /// Engines are filled for so long before the score begins.
 const LEAD_SECONDS: f64 = 900.0;
-/// The optimum's margin is looked for from 1 in steps of this factor, up and down, at most so many times.
-const MARGIN_FACTOR: f64 = 1.15;
-const MARGIN_STEPS: i32 = 12;
-/// A step up that gains less attainment than this is the last.
-const LEAST_GAIN: f64 = 2e-4;
-/// Halvings of the last step: to 2 % of the margin.
-const HALVINGS: usize = 3;
 
 /// Sums over the windows of one policy and seed.
 #[derive(Debug, Clone, Default)]
@@ -90,44 +86,44 @@ pub(super) fn rows(
                 .to_owned(),
         );
     }
-    for (place, &queue) in queues.iter().enumerate() {
-        let mut chosen = choose(ground, policies, queue, Level::Events, progress, notes)?;
-        progress.stage("events", policies.len() * seeds);
-        let picks = parallel::map(threads, policies.len(), |policy| {
-            let pick = pick(ground, &policies[policy], &chosen[policy], queue, windows);
-            progress.done(1);
-            pick
-        });
-        let mut first = Vec::new();
-        for ((pick, chosen), policy) in picks.into_iter().zip(&mut chosen).zip(policies) {
-            let pick = pick?;
-            if pick.setting != chosen.setting {
-                chosen.words = policy.settings().get(pick.setting).cloned().unwrap_or_default();
-            }
-            chosen.setting = pick.setting;
-            first.push(pick.sum);
+    let mut chosen = Vec::new();
+    for &queue in queues {
+        chosen.extend(choose(ground, policies, queue, Level::Events, progress, notes)?);
+    }
+    // In order of queue and policy, as those chosen are.
+    let jobs: Vec<(Discipline, &Choice)> =
+        queues.iter().flat_map(|&queue| policies.iter().map(move |policy| (queue, policy))).collect();
+    progress.stage("events", jobs.len() * seeds);
+    let picks = parallel::map(threads, jobs.len(), |job| {
+        let (queue, policy) = jobs[job];
+        let pick = pick(ground, policy, &chosen[job], queue, windows);
+        progress.done(1);
+        pick
+    });
+    let mut first = Vec::new();
+    for ((pick, chosen), (_, policy)) in picks.into_iter().zip(&mut chosen).zip(&jobs) {
+        let pick = pick?;
+        if pick.setting != chosen.setting {
+            chosen.words = policy.settings().get(pick.setting).cloned().unwrap_or_default();
         }
-        let sums = parallel::map(threads, policies.len() * seeds, |job| {
-            let (policy, seed) = (job / seeds, job % seeds);
-            if seed == 0 {
-                return Ok(first[policy].clone());
-            }
-            let sum = play(ground, &policies[policy], chosen[policy].setting, queue, seed, windows);
-            progress.done(1);
-            sum
-        });
-        for (job, sum) in sums.into_iter().enumerate() {
-            let (policy, seed) = (job / seeds, job % seeds);
-            rows.push(row(
-                ground,
-                &policies[policy],
-                &chosen[policy],
-                queue,
-                seed,
-                &sum?,
-                optima[place * seeds + seed].engine_seconds,
-            ));
+        chosen.setting = pick.setting;
+        first.push(pick.sum);
+    }
+    let sums = parallel::map(threads, jobs.len() * seeds, |place| {
+        let (job, seed) = (place / seeds, place % seeds);
+        if seed == 0 {
+            return Ok(first[job].clone());
         }
+        let (queue, policy) = jobs[job];
+        let sum = play(ground, policy, chosen[job].setting, queue, seed, windows);
+        progress.done(1);
+        sum
+    });
+    for (place, sum) in sums.into_iter().enumerate() {
+        let (job, seed) = (place / seeds, place % seeds);
+        let (queue, policy) = jobs[job];
+        let optimum = optima[job / policies.len() * seeds + seed].engine_seconds;
+        rows.push(row(ground, policy, &chosen[job], queue, seed, &sum?, optimum));
     }
     Ok(rows)
 }
@@ -291,85 +287,4 @@ fn simulate(
         ..Settings::new(&ground.task, (window.from_seconds - LEAD_SECONDS).max(0.0), window.to_seconds)
     };
     Ok(events::simulate(ground.source, policy, &ground.task, &settings)?)
-}
-
-/// The optimum as replayed request by request.
-struct Optimum {
-    engine_seconds: f64,
-    /// Whether its schedule keeps the target; where no schedule does, it is the one without margin.
-    is_on_target: bool,
-}
-
-/// Of the schedules `max over [t, t + L] of ceil(margin · demand)` the one with the smallest margin that keeps the target.
-fn optimum(ground: &Ground<'_>, queue: Discipline, seed: usize, windows: &[Stretch]) -> Result<Optimum, LabError> {
-    let demand = &ground.demands[seed];
-    let startup_steps = demand.steps_in(ground.experiment.startup.mean_seconds);
-    let replay = |margin: f64| -> Result<Sum, LabError> {
-        let mut need = schedules::need(&demand.replicas, margin);
-        need.iter_mut().for_each(|n| *n = (*n).clamp(ground.task.min_replicas, ground.task.max_replicas));
-        let mut policy = Schedule(schedules::schedule(&need, startup_steps));
-        let mut sum = Sum::default();
-        for &window in windows {
-            let first = policy.at((window.from_seconds - LEAD_SECONDS).max(0.0));
-            let run = simulate(ground, &mut policy, queue, seed, window, first)?;
-            sum.add(&run, demand, window);
-        }
-        Ok(sum)
-    };
-    let keeps = |sum: &Sum| sum.attainment() >= ground.experiment.attainment;
-    let bare = replay(1.0)?;
-    let mut best = Optimum { engine_seconds: bare.engine_seconds, is_on_target: true };
-    let (mut low, mut high) = (1.0, 1.0);
-    let mut attainment = bare.attainment();
-    for step in 1..=MARGIN_STEPS {
-        if keeps(&bare) {
-            low = MARGIN_FACTOR.powi(-step);
-            let sum = replay(low)?;
-            if !keeps(&sum) {
-                break;
-            }
-            (high, best.engine_seconds) = (low, sum.engine_seconds);
-        } else {
-            high = MARGIN_FACTOR.powi(step);
-            let sum = replay(high)?;
-            if keeps(&sum) {
-                best.engine_seconds = sum.engine_seconds;
-                break;
-            }
-            // Prompts that are too long for the objective miss it in an empty fleet: more replicas change nothing.
-            if step == MARGIN_STEPS || sum.attainment() < attainment + LEAST_GAIN {
-                return Ok(Optimum { is_on_target: false, ..best });
-            }
-            (low, attainment) = (high, sum.attainment());
-        }
-    }
-    for _ in 0..HALVINGS {
-        let middle = f64::midpoint(low, high);
-        let sum = replay(middle)?;
-        if keeps(&sum) {
-            (high, best.engine_seconds) = (middle, sum.engine_seconds);
-        } else {
-            low = middle;
-        }
-    }
-    Ok(best)
-}
-
-/// Replicas fixed beforehand for every step.
-struct Schedule(Vec<u32>);
-
-impl Schedule {
-    fn at(&self, seconds: f64) -> u32 {
-        self.0.get((seconds / STEP_SECONDS + 1e-6) as usize).or_else(|| self.0.last()).copied().unwrap_or(0)
-    }
-}
-
-impl Policy for Schedule {
-    fn period_seconds(&self) -> f64 {
-        STEP_SECONDS
-    }
-
-    fn decide(&mut self, signals: &Signals<'_>) -> u32 {
-        self.at(signals.now_seconds)
-    }
 }

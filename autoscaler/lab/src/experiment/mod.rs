@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! trace ─▶ scale (mean demand) ─▶ demand of each seed ─▶ fluid: settings tried, one chosen ─▶ rows
-//!                                                     ─▶ events: two days, policies warmed in fluid ─▶ rows
+//!                                                     ─▶ events: policies warmed in fluid while training ─▶ rows
 //! ```
 
 mod days;
@@ -19,6 +19,7 @@ use autoscaler_sim::bootstrap::{self, Interval};
 use autoscaler_sim::fluid::{Block, FluidSettings, Run, Scenario, Steps};
 use autoscaler_sim::{Demand, Discipline, EngineProfile, Faults, Level, Outcome, StartupLaw, Stretch, Task};
 
+pub use days::EventDays;
 pub use frontier::{Point, cheapest, lower_hull, matched_cost};
 
 use crate::error::LabError;
@@ -91,8 +92,10 @@ pub struct Experiment {
     pub season_seconds: f64,
     /// Tempo of our policies.
     pub tempo: f64,
-    /// The only time to score, instead of all after training (fluid) or of two days (events).
+    /// The only time to score, instead of all after training.
     pub window: Option<Stretch>,
+    /// Days to play at level events.
+    pub event_days: EventDays,
     /// What goes wrong.
     pub faults: Faults,
     /// Whether engines keep a prefix cache, at level events; slower to simulate.

@@ -32,6 +32,7 @@ fn experiment() -> Experiment {
         season_seconds: 86_400.0,
         tempo: 1.0,
         window: None,
+        event_days: EventDays::Two,
         faults: Faults::default(),
         prefix_cache: false,
         threads: NonZeroUsize::new(2).unwrap(),

@@ -33,6 +33,9 @@ const MOST_ACCOUNT_SEASONS: f64 = 28.0;
 /// the longer it takes to see that too much was missed, the less the plan may rely on the record.
 const CAUTION: f64 = 0.0075;
 
+/// And by this share of it in any case: what late requests are in demand is known to some hundredths.
+const RESERVE: f64 = 0.02;
+
 /// The goal is at least this share of what is allowed, and exceeds it by at most one over the seasons of the account: what was
 /// saved is spent over as long as it took to know of it.
 const LEAST_GOAL: f64 = 0.25;
@@ -149,7 +152,7 @@ impl Budget {
         self.spent.demand *= fade;
         self.spent.missed *= fade;
         let season = CHOICES * self.spent.lately.iter().sum::<f64>() / self.spent.lately.len() as f64;
-        let aim = (1.0 - CAUTION * account) * allowed;
+        let aim = (1.0 - RESERVE - CAUTION * account) * allowed;
         let saved = aim * self.spent.demand - self.spent.missed;
         let carry = if season > 0.0 && self.feeds_back { saved / (CARRY_SEASONS * season) } else { 0.0 };
         self.spent.goal = (aim + carry).clamp(LEAST_GOAL * allowed, (1.0 + 1.0 / account) * allowed);

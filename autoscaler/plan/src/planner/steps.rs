@@ -36,6 +36,10 @@ const LIVED_STARTS: usize = 8;
 /// Before so much of a season was seen, every burst looks like a habit: the reactive floor decides alone.
 const INEXPERIENCED_SEASONS: f64 = 1.0 / 24.0;
 
+/// First come, first served, the plan aims at this share of what may be missed: one overload more makes all late that wait
+/// behind it, so what is missed comes in lumps.
+const FIFO_SHARE_OF_ALLOWED: f64 = 0.92;
+
 /// What is remembered of the plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -222,10 +226,14 @@ struct Terms {
 
 impl Terms {
     fn of(settings: &Settings, startup_seconds: f64) -> Self {
+        let allowed_miss = 1.0 - settings.objective.attainment;
         Self {
             startup_steps: settings.rhythm.steps(startup_seconds),
             least: settings.min_replicas.min(1),
-            allowed_miss: 1.0 - settings.objective.attainment,
+            allowed_miss: match settings.queue {
+                Queue::Deadline => allowed_miss,
+                Queue::Fifo => FIFO_SHARE_OF_ALLOWED * allowed_miss,
+            },
             fifo_slack_seconds: match settings.queue {
                 Queue::Deadline => None,
                 Queue::Fifo => Some(settings.objective.ttft_seconds),

@@ -104,7 +104,6 @@ impl<'a> Monitor<'a> {
 
     pub(super) fn count_error(&mut self) {
         self.late += 1;
-        self.finished += 1;
     }
 
     /// When [`Self::tick`] is due.

@@ -227,6 +227,20 @@ fn signals_agree_with_each_other() {
 }
 
 #[test]
+fn what_waits_in_vain_is_late_and_nothing_that_an_engine_finished() {
+    let task = task(1000, 100, 1);
+    let source = Stages::steady(600.0, 2.0 * task.capacity.requests_per_second, 1000, 100);
+    let (mut finished, mut late, mut tokens) = (0.0, 0.0, 0.0);
+    let run = run(&source, &task, &Settings::new(&task, 0.0, 600.0), |signals| {
+        (finished, late, tokens) = (signals.finished_total, signals.late_total, signals.output_tokens_total);
+        1
+    });
+    assert!(run.errors > run.requests / 4, "{run:?}");
+    assert!((tokens / (finished * 100.0) - 1.0).abs() < 0.05, "a hundred tokens a request: {tokens} of {finished}");
+    assert!(late > 0.95 * run.errors as f64, "{late}");
+}
+
+#[test]
 fn more_replicas_mean_fewer_prefix_hits() {
     let task = task(1000, 50, 16);
     let source = Stages { shared_tokens: 900, groups: 60, ..Stages::steady(120.0, 6.0, 1000, 50) };
