@@ -60,6 +60,7 @@ fn facts(step: usize, finished: &mut f64) -> (Facts, Timestamp) {
         received_total: *finished * ENGINES as f64,
         late_total: Some(0.0),
         slow_total: Some(0.0),
+        unanswered_total: 0.0,
         arrivals_share: 1.0,
         engines: views,
     };

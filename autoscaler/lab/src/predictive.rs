@@ -252,6 +252,7 @@ impl Predictive {
                 received_total: signals.arrived_total,
                 late_total: Some(signals.late_total),
                 slow_total: None,
+                unanswered_total: 0.0,
                 arrivals_share: 1.0,
                 engines: views,
             })

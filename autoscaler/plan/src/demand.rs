@@ -108,6 +108,7 @@ impl DemandState {
         self.waiting.add(look.waiting, elapsed_seconds, smooth);
         let received = self.increase(received_counters(facts));
         let finished = self.increase(finished_counters(facts));
+        let unanswered = self.increase(unanswered_counters(facts));
         let late = self.increase(late_counters(facts));
         let slow = self.increase(slow_counters(facts)).filter(|_| events_are_tokens(facts)).unwrap_or(0.0);
         self.late_per_second = late.filter(|_| elapsed_seconds > 0.0).map(|late| (late + slow) / elapsed_seconds);
@@ -117,7 +118,8 @@ impl DemandState {
             return;
         }
         let arrived = received.or_else(|| Some((finished? + change?).max(0.0)));
-        let ended = finished.or_else(|| Some((received? - change?).max(0.0)));
+        // What no engine answered was in none: counted as ended, an overload would look like short answers.
+        let ended = finished.or_else(|| Some((received? - unanswered.unwrap_or(0.0) - change?).max(0.0)));
         if let Some(arrived) = arrived {
             self.arrivals.add(arrived / elapsed_seconds, elapsed_seconds, (SHOWN_SHARE * startup_seconds).max(period));
         }
@@ -191,7 +193,13 @@ impl DemandState {
 
     /// Forgets the counters of processes that are gone.
     pub(crate) fn retain(&mut self, facts: &Facts) {
-        let known = [received_counters(facts), late_counters(facts), slow_counters(facts), finished_counters(facts)];
+        let known = [
+            received_counters(facts),
+            unanswered_counters(facts),
+            late_counters(facts),
+            slow_counters(facts),
+            finished_counters(facts),
+        ];
         let names: Vec<String> = known.into_iter().flatten().flatten().map(|counter| counter.name).collect();
         self.counters.retain(|name, _| names.contains(name));
     }
@@ -238,6 +246,10 @@ struct Counter {
 
 fn received_counters(facts: &Facts) -> Option<Vec<Counter>> {
     router_counters(facts, "router", |sample| Some(sample.received_total))
+}
+
+fn unanswered_counters(facts: &Facts) -> Option<Vec<Counter>> {
+    router_counters(facts, "unanswered", |sample| Some(sample.unanswered_total))
 }
 
 /// `None` unless every router that answers counts them.

@@ -313,6 +313,9 @@ pub struct RouterSample {
     /// `None` from a router that was told none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_total: Option<f64>,
+    /// Those of them that no engine answered: turned away, given up, or left by their clients before an answer began.
+    #[serde(default)]
+    pub unanswered_total: f64,
     /// Share of those arrivals that is this target's, 0 to 1. A counter cannot be split: it would jump with the share.
     pub arrivals_share: f64,
     /// What it sees of each engine, by engine id.

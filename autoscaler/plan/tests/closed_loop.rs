@@ -160,6 +160,7 @@ impl Host {
             received_total: self.received,
             late_total: None,
             slow_total: None,
+            unanswered_total: 0.0,
             arrivals_share: 1.0,
             engines: views,
         };

@@ -145,8 +145,9 @@ fn router_replica(
 fn router_sample(page: &RouterPage, served: &str, view: &TargetView<'_>, at: Timestamp) -> RouterSample {
     let share = view.share.fraction();
     // A name without series was not asked for since the router started: a known zero.
-    let RouterModel { queue_depth, received_total, late_total, slow_total, engines, .. } =
-        page.get(served).cloned().unwrap_or_default();
+    let model = page.get(served).cloned().unwrap_or_default();
+    let unanswered_total = model.unanswered_total();
+    let RouterModel { queue_depth, received_total, late_total, slow_total, engines, .. } = model;
     let own = |id: &String| view.engines.iter().any(|engine| engine.id == *id);
     RouterSample {
         at,
@@ -154,6 +155,7 @@ fn router_sample(page: &RouterPage, served: &str, view: &TargetView<'_>, at: Tim
         received_total,
         late_total,
         slow_total,
+        unanswered_total,
         arrivals_share: share,
         engines: engines.into_iter().filter(|(id, _)| own(id)).collect(),
     }

@@ -83,6 +83,12 @@ pub fn router_page(page: &Exposition<'_>) -> BTreeMap<String, RouterModel> {
 }
 
 impl RouterModel {
+    /// Requests that ended without an engine's answer: any status but 2xx.
+    #[must_use]
+    pub fn unanswered_total(&self) -> f64 {
+        self.answered_total.iter().filter(|(code, _)| !code.starts_with('2')).map(|(_, total)| total).sum()
+    }
+
     fn engine(&mut self, id: &str) -> &mut RouterEngineView {
         self.engines.entry(id.to_owned()).or_default()
     }
@@ -130,6 +136,7 @@ mod tests {
         let model = &models["m"];
         assert!((model.queue_depth - 3.0).abs() < 1e-9 && (model.received_total - 120.0).abs() < 1e-9);
         assert_eq!(model.answered_total, BTreeMap::from([("200".to_owned(), 100.0), ("503".to_owned(), 2.0)]));
+        assert!((model.unanswered_total() - 2.0).abs() < 1e-9);
         let engine = model.engines["m-1"];
         assert!((engine.in_flight - 4.0).abs() < 1e-9);
         assert_eq!(engine.ttft, Some(SumCount { sum: 2.5, count: 50.0 }));

@@ -170,12 +170,14 @@ fn router_facts(model: &Model, readings: &Readings, now: Timestamp, stale_second
             Ok(metrics) => {
                 // A name without a series was never asked for since the router started: that is a known zero.
                 let seen = metrics.get(&model.served_model_name).cloned().unwrap_or_default();
+                let unanswered_total = seen.unanswered_total();
                 RouterObservation::Seen(RouterSample {
                     at: reading.at,
                     queue_depth: seen.queue_depth,
                     received_total: seen.received_total,
                     late_total: seen.late_total,
                     slow_total: seen.slow_total,
+                    unanswered_total,
                     arrivals_share: 1.0,
                     engines: seen.engines,
                 })

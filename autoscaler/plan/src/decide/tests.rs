@@ -72,6 +72,7 @@ fn router(now: Timestamp, queue: f64, in_flight: &[(usize, f64)]) -> RouterFacts
         received_total: 100.0,
         late_total: None,
         slow_total: None,
+        unanswered_total: 0.0,
         arrivals_share: 1.0,
         engines,
     };

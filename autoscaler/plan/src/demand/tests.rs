@@ -28,6 +28,7 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         received_total: received,
         late_total: None,
         slow_total: None,
+        unanswered_total: 0.0,
         arrivals_share: 1.0,
         engines: BTreeMap::new(),
     };
@@ -105,6 +106,34 @@ fn a_restarted_router_is_no_burst_of_arrivals() {
         state.learn(&facts, &Look::at(&facts, now), times(if step == 0 { 0.0 } else { 1.0 }));
     }
     assert!(state.arrivals.0.expect("seen") < 3.0);
+}
+
+#[test]
+fn requests_that_no_engine_answered_make_no_answer_look_shorter() {
+    // An engine that tells only what it runs: 40 at once all the time. Of ten requests a second six are turned away.
+    let mut state = DemandState::default();
+    let mut demand = Demand::default();
+    for step in 0..800_u32 {
+        let time = f64::from(step) * 0.25;
+        let (mut facts, now) = facts(time, 10.0 * time, 0.0);
+        let RouterFacts::Replicas(replicas) = &mut facts.router else { unreachable!() };
+        let RouterObservation::Seen(sample) = &mut replicas[0].observation else { unreachable!() };
+        sample.unanswered_total = 6.0 * time;
+        sample.engines.insert("a".to_owned(), RouterEngineView { in_flight: 40.0, ..RouterEngineView::default() });
+        facts.engines = vec![EngineFacts {
+            id: "a".to_owned(),
+            phase: Phase::Ready { created: now, since: now },
+            milestones: crate::facts::Milestones::default(),
+            observation: Observation::Seen(EngineSample::without_vllm_metrics(now)),
+        }];
+        let look = Look::at(&facts, now);
+        let unmodelled = Times { service_seconds: None, ..times(if step == 0 { 0.0 } else { 0.25 }) };
+        state.learn(&facts, &look, unmodelled);
+        demand = state.at(&look, &capacity(), unmodelled);
+    }
+    let stay = demand.service_seconds.expect("seen");
+    assert!((stay - 10.0).abs() < 0.1, "four a second keep forty places for ten seconds each: {stay}");
+    assert!((demand.replicas - 12.5).abs() < 0.5, "all ten a second would need a hundred places: {demand:?}");
 }
 
 #[test]
