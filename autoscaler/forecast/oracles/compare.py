@@ -18,6 +18,8 @@ import sys
 import sysconfig
 import types
 
+import tqdm
+
 DAY_SECONDS = 86_400
 WEEK_DAYS = 7
 
@@ -53,12 +55,12 @@ class Settings:
         self.throughput_adjustment_interval_seconds = interval
 
 
-def online(predictor, values, scored_from, warm):
+def online(name, predictor, values, scored_from, warm):
     """One-step forecasts of the scored intervals; only the last `warm` values before them are learned from."""
     for value in values[scored_from - warm:scored_from]:
         predictor.add_data_point(value)
     found = []
-    for value in values[scored_from:]:
+    for value in tqdm.tqdm(values[scored_from:], name):
         found.append(float(predictor.predict_next()))
         predictor.add_data_point(value)
     return found
@@ -71,7 +73,7 @@ def mstl(values, scored_from, interval):
 
     day, week, every = DAY_SECONDS // interval, WEEK_DAYS * DAY_SECONDS // interval, max(1, 3600 // interval)
     points, upper = [], []
-    for begin in range(scored_from, len(values), every):
+    for begin in tqdm.tqdm(range(scored_from, len(values), every), "augurs"):
         model = augurs.MSTL.ets([day])
         past = numpy.array(values[max(0, begin - week):begin])
         model.fit(past)
@@ -101,11 +103,9 @@ def main():
     # ARIMA is fitted once by Dynamo and then updated, each update a fit: a day of past is what it can bear.
     for name, kind, warm in [("constant", "ConstantPredictor", 1), ("Kalman", "KalmanPredictor", 7 * day),
                              ("ARIMA", "ARIMAPredictor", day), ("Prophet", "ProphetPredictor", 50)]:
-        print(f"Dynamo {name} …", file=sys.stderr)
         warm = min(warm, scored_from)
-        found = online(getattr(predictors, kind)(settings), values, scored_from, warm)
+        found = online(f"Dynamo {name}", getattr(predictors, kind)(settings), values, scored_from, warm)
         forecasts[f"Dynamo: {name}"] = (found, found)
-    print("augurs …", file=sys.stderr)
     forecasts["augurs: MSTL, ETS"] = mstl(values, scored_from, options.interval)
 
     def pinball(level, value, forecast):

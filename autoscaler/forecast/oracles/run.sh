@@ -7,7 +7,7 @@ folder=$(cd "$(dirname "$0")" && pwd)
 cache=${E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vllm-prod-stack}/oracles
 if [ ! -e "$cache/ready" ]; then
     python3 -m venv "$cache/venv"
-    "$cache/venv/bin/pip" install --quiet pandas==2.3.3 pmdarima==2.1.1 filterpy==1.4.5 prophet==1.2.1 augurs==0.8.0
+    "$cache/venv/bin/pip" install --quiet pandas==2.3.3 pmdarima==2.1.1 filterpy==1.4.5 prophet==1.2.1 augurs==0.8.0 tqdm==4.67.1
     # Its dependencies are those of a GPU runtime; of it only the module of predictors is used.
     "$cache/venv/bin/pip" install --quiet --no-deps ai-dynamo==1.6.1
     touch "$cache/ready"
