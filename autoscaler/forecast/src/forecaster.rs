@@ -97,6 +97,12 @@ impl Forecaster {
         &self.record.forecast
     }
 
+    /// Demand of the last half minute, in replicas.
+    #[must_use]
+    pub fn present(&self) -> f64 {
+        self.history.mean_before(self.history.next(), self.windows.now)
+    }
+
     /// Expected use of each layer, as of the last look.
     #[must_use]
     pub fn usage(&self) -> &Usage {

@@ -172,10 +172,13 @@ fn credit_words(credit: &Credit) -> String {
 }
 
 fn price_words(plan: &Planned) -> String {
+    let priced = match plan.price {
+        Some(price) => format!("A missing replica is priced as {price:.0} idle ones"),
+        None => "What arrives now is followed, for nothing foresees it better".to_owned(),
+    };
     format!(
-        "A missing replica is priced as {:.0} idle ones, with a margin of {:.0} %, and what was wanted is held for {}: the \
-         cheapest of the shadow plans that keep within the budget. It asks for {}.",
-        plan.price,
+        "{priced}, with a margin of {:.0} %, and what was wanted is held for {}: the cheapest of the shadow plans that keep \
+         within the budget. It asks for {}.",
         (plan.gain - 1.0) * 100.0,
         span(plan.hold_seconds),
         replicas(plan.replicas)

@@ -66,13 +66,16 @@ impl Plan<'_> {
         }
         if let Some(planned) = planned {
             let [median, _, most, _] = planned.forecast.quantiles;
+            let by = match planned.price {
+                Some(price) => format!("at a price of {price:.0} for a missing one"),
+                None => "by what arrives now".to_owned(),
+            };
             let message = format!(
                 "demand of {:.2} replicas will peak at {median:.2} (median), {most:.2} (95 %) within the {:.1} s of a start: \
-                 {} at a price of {:.0} for a missing one (margin {:.2}, held {:.0} s)",
+                 {} {by} (margin {:.2}, held {:.0} s)",
                 demand.replicas,
                 startup.p95_seconds,
                 planned.replicas,
-                planned.price,
                 planned.gain,
                 planned.hold_seconds,
             );

@@ -19,7 +19,7 @@ fn morning() -> Decision {
         demand: Demand { in_service: 90.0, waiting: 0.0, replicas: 2.8, floor_replicas: 2.7, ..Demand::default() },
         plan: Some(Planned {
             replicas: 5,
-            price: 13.0,
+            price: Some(13.0),
             gain: 1.1,
             hold_seconds: 600.0,
             goal: 0.0123,

@@ -11,7 +11,7 @@ use super::shadow::{Score, Shadow};
 const CHOICES: f64 = 24.0;
 
 /// Before this share of a season has passed there is no record to choose by.
-const UNTRIED: f64 = 0.25;
+const UNTRIED: f64 = 1.0 / 12.0;
 
 /// A shadow's record fades over this share of the seasons seen, for the first of them were planned by a forecast that had
 /// learned nothing: at least over this share of the account's, and over seven at most.
@@ -38,7 +38,7 @@ const RESERVE: f64 = 0.02;
 
 /// The goal is at least this share of what is allowed, and exceeds it by at most one over the seasons of the account: what was
 /// saved is spent over as long as it took to know of it.
-const LEAST_GOAL: f64 = 0.25;
+const LEAST_GOAL: f64 = 0.5;
 
 /// Shadows are believed to be too pessimistic or too optimistic by these factors at most, and not at all while truth and
 /// shadow both miss less than this share of what a season allows.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! demand ─▶ Forecaster ─▶ Usage ─▶ layers at nine prices ─▶ shadows (price, gain, hold) ─▶ one of them, chosen by its record
+//!        └▶ present ──────────────────────────────────────▶ shadows (gain, hold) ────────┘
 //! ```
 //!
 //! One call a plan step. What it costs and misses is judged by replaying every shadow as it goes.
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use budget::{Budget, Spent};
 pub(crate) use layers::Sleepers;
 use layers::{Horizon, Layers, Tables};
-use shadow::{FIRST, LADDER, PRICES, Score, Shadow};
+use shadow::{FIRST, PRICES, Score, Setting, Shadow, ladder};
 pub use steps::Rehearsed;
 pub(crate) use steps::{MOST_GAP_STEPS, PlanState, Starts, missed, step_at};
 
@@ -29,6 +30,8 @@ pub struct Planner {
     rhythm: Rhythm,
     forecaster: Forecaster,
     layers: Vec<Layers>,
+    ladder: Vec<Setting>,
+    /// One for each setting of the ladder.
     shadows: Vec<Shadow>,
     tables: Tables,
     budget: Budget,
@@ -42,8 +45,8 @@ pub struct Planner {
 pub struct Planned {
     /// Replicas to have.
     pub replicas: u32,
-    /// Price of a missing replica that the chosen shadow pays.
-    pub price: f64,
+    /// Price of a missing replica that the chosen shadow pays; none if it follows the present.
+    pub price: Option<f64>,
     /// Its gain.
     pub gain: f64,
     /// Its hold, in seconds.
@@ -59,15 +62,17 @@ impl Planner {
     /// A plan that begins before step `next` with so many replicas.
     #[must_use]
     pub fn new(rhythm: Rhythm, next: u64, replicas: u32) -> Self {
+        let ladder = ladder();
         Self {
             rhythm,
             forecaster: Forecaster::new(rhythm, next),
             layers: PRICES.iter().map(|price| Layers::new(*price, replicas)).collect(),
-            shadows: vec![Shadow::default(); LADDER.len()],
+            shadows: vec![Shadow::default(); ladder.len()],
             tables: Tables::default(),
             budget: Budget::new(&rhythm),
             rung: FIRST,
-            holds: LADDER.iter().map(|setting| rhythm.minutes(setting.hold_minutes)).collect(),
+            holds: ladder.iter().map(|setting| rhythm.minutes(setting.hold_minutes)).collect(),
+            ladder,
         }
     }
 
@@ -127,21 +132,21 @@ impl Planner {
         for (on, layers) in on.iter_mut().zip(&mut self.layers) {
             *on = layers.step(&horizon, &mut self.tables);
         }
-        for ((shadow, setting), hold) in self.shadows.iter_mut().zip(&LADDER).zip(&self.holds) {
-            let layers = on[setting.price];
+        let present = self.forecaster.present();
+        for ((shadow, setting), hold) in self.shadows.iter_mut().zip(&self.ladder).zip(&self.holds) {
+            let wanted = setting.wanted(&on, present);
             // A shadow that wants no more than can be woken has it as soon.
-            let most = shadow.replicas.max((f64::from(layers) * setting.gain).round() as u32) as usize;
-            let woken = sleepers.filter(|sleepers| most <= sleepers.reach);
+            let woken = sleepers.filter(|sleepers| shadow.replicas.max(wanted) as usize <= sleepers.reach);
             let start = woken.map_or(startup_steps, |sleepers| sleepers.wake_steps);
-            shadow.plan(step, layers, setting.gain, *hold, start, least);
+            shadow.plan(step, wanted, *hold, start, least);
         }
         if let Some(rung) = self.budget.choose(allowed_miss, self.rung, &mut self.shadows) {
             self.rung = rung;
         }
-        let setting = LADDER[self.rung];
+        let setting = self.ladder[self.rung];
         Planned {
             replicas: self.shadows[self.rung].replicas,
-            price: PRICES[setting.price],
+            price: setting.price(),
             gain: setting.gain,
             hold_seconds: self.holds[self.rung] as f64 * self.rhythm.step_seconds(),
             goal: self.budget.goal(),

@@ -7,23 +7,67 @@ use serde::{Deserialize, Serialize};
 /// Prices of a replica that is missing for one step, in replicas for one step.
 pub(crate) const PRICES: [f64; 9] = [2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 50.0, 100.0];
 
-/// How a shadow turns the layers of a price into replicas.
+/// What a shadow makes its replicas from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Source {
+    /// The layers on at this price, an index into [`PRICES`].
+    Layers(usize),
+    /// The demand of the last half minute: where nothing can be foreseen, a margin on the present is the best there is.
+    Present,
+}
+
+/// How a shadow turns its source into replicas.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Setting {
-    /// Index into [`PRICES`].
-    pub(crate) price: usize,
-    /// The layers are multiplied by this.
+    pub(crate) source: Source,
+    /// The source is multiplied by this.
     pub(crate) gain: f64,
     /// The largest of so many minutes counts.
     pub(crate) hold_minutes: f64,
 }
 
-const fn setting(price: usize, gain: f64, hold_minutes: f64) -> Setting {
-    Setting { price, gain, hold_minutes }
+impl Setting {
+    /// Price of a missing replica, if the shadow has one.
+    pub(crate) fn price(&self) -> Option<f64> {
+        match self.source {
+            Source::Layers(price) => Some(PRICES[price]),
+            Source::Present => None,
+        }
+    }
+
+    /// Replicas wanted, from the layers on at each price and the present demand.
+    pub(crate) fn wanted(&self, on: &[u32; PRICES.len()], present: f64) -> u32 {
+        let wanted = match self.source {
+            // Rounded, not up: a third more than one replica is one, not twice the cost of a small model.
+            Source::Layers(price) => (f64::from(on[price]) * self.gain).round(),
+            Source::Present => (present * self.gain - ROUNDING).ceil().max(0.0),
+        };
+        // A float beyond u32 saturates, and the maximum clamps it.
+        wanted as u32
+    }
 }
 
-/// The ladder, from lean to lavish.
-pub(crate) const LADDER: [Setting; 31] = [
+/// A hair above a whole number of replicas does not start another one.
+const ROUNDING: f64 = 0.02;
+
+const fn setting(price: usize, gain: f64, hold_minutes: f64) -> Setting {
+    Setting { source: Source::Layers(price), gain, hold_minutes }
+}
+
+/// Margins and holds of the shadows that follow the present.
+const PRESENT_GAINS: [f64; 8] = [1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0, 5.0];
+const PRESENT_HOLD_MINUTES: [f64; 3] = [2.0, 10.0, 60.0];
+
+/// All settings: those of the layers first.
+pub(crate) fn ladder() -> Vec<Setting> {
+    let present = PRESENT_GAINS.iter().flat_map(|gain| {
+        PRESENT_HOLD_MINUTES.map(|hold_minutes| Setting { source: Source::Present, gain: *gain, hold_minutes })
+    });
+    LAYERED.into_iter().chain(present).collect()
+}
+
+/// Those of the layers, from lean to lavish.
+const LAYERED: [Setting; 31] = [
     setting(0, 1.0, 2.0),
     setting(1, 1.0, 2.0),
     setting(2, 1.0, 2.0),
@@ -103,10 +147,9 @@ pub(crate) struct Shadow {
 }
 
 impl Shadow {
-    /// Plans for `step`, from the layers on at this shadow's price; never less than `least`.
-    pub(crate) fn plan(&mut self, step: u64, layers: u32, gain: f64, hold: usize, startup_steps: usize, least: u32) {
-        // Rounded, not up: a third more than one replica is one, not twice the cost of a small model.
-        let wanted = ((f64::from(layers) * gain).round() as u32).max(least);
+    /// Plans for `step`: what is wanted, never less than `least`.
+    pub(crate) fn plan(&mut self, step: u64, wanted: u32, hold: usize, startup_steps: usize, least: u32) {
+        let wanted = wanted.max(least);
         self.replicas = self.held.add(step, wanted, hold, |old, new| old <= new);
         self.ready_now = self.ready.add(step, self.replicas, startup_steps, |old, new| old >= new);
     }
