@@ -47,6 +47,8 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
         next_seconds: tier.map_or(startup.p95_seconds, |tier| tier.next_seconds(&startup)),
         service_seconds: capacity.service_seconds,
         present_service_seconds: capacity.present_service_seconds,
+        capacity_requests: capacity.requests,
+        ttft_seconds: settings.objective.ttft_seconds,
     };
     state.demand.learn(facts, &look, times);
     state.demand.retain(facts);

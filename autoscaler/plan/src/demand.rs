@@ -24,10 +24,18 @@ const SHOWN_SHARE: f64 = 0.25;
 /// A backlog is to be gone within this share of a start-up time once its engines are there.
 const DRAIN_SHARE: f64 = 0.5;
 
-/// What was seen of service times corrects the model by this factor at most, and fades over so many start-up times: as fast as
-/// the model learns of other requests, or both would correct for them.
-const MOST_CORRECTION: f64 = 2.0;
-const CORRECTION_STARTUPS: f64 = 5.0;
+/// What is in service corrects the model's service time by this factor at most. It fades over so many start-up times, or the time
+/// in which so many requests arrive, where that is more, but not over more than the last.
+const MOST_CORRECTION: f64 = 5.0;
+const CORRECTION_STARTUPS: f64 = 1.5;
+const CORRECTION_REQUESTS: f64 = 300.0;
+const MOST_CORRECTION_STARTUPS: f64 = 5.0;
+
+/// An engine with this share of its capacity in service may be full.
+const FULL_SHARE: f64 = 0.93;
+
+/// Arrivals over departures of a fleet that cannot keep up are believed up to this ratio.
+const MOST_OVERLOAD: f64 = 4.0;
 
 /// Counts of arrivals kept: a service time of eight minutes at a control period of two seconds.
 const MOST_ARRIVAL_COUNTS: usize = 240;
@@ -50,10 +58,13 @@ pub(crate) struct DemandState {
     in_service: Average,
     waiting: Average,
     arrivals: Average,
+    /// Requests that ended per second, over the same window as the arrivals.
+    #[serde(default)]
+    departures: Average,
     /// Requests in service, and requests that ended per second, over the same window: their ratio is the service time.
     served: Average,
     ended: Average,
-    /// Request-seconds in service as seen, and as the engine model expects of what ended: their ratio corrects the model.
+    /// Request-seconds in service as seen, and as the engine model expects of what arrived: their ratio corrects the model.
     stayed: f64,
     expected_to_stay: f64,
     /// Requests that would be in service if none had to wait.
@@ -80,6 +91,18 @@ pub(crate) struct Times {
     pub(crate) service_seconds: Option<f64>,
     /// The same at the present load.
     pub(crate) present_service_seconds: Option<f64>,
+    /// Requests at once that a replica carries.
+    pub(crate) capacity_requests: f64,
+    /// Objective of the time to first token.
+    pub(crate) ttft_seconds: f64,
+}
+
+/// Arrivals of the last looks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Within {
+    requests: f64,
+    seconds: f64,
+    looks: usize,
 }
 
 impl DemandState {
@@ -120,18 +143,15 @@ impl DemandState {
         let arrived = received.or_else(|| Some((finished? + change?).max(0.0)));
         // What no engine answered was in none: counted as ended, an overload would look like short answers.
         let ended = finished.or_else(|| Some((received? - unanswered.unwrap_or(0.0) - change?).max(0.0)));
+        let shown = (SHOWN_SHARE * startup_seconds).max(period);
         if let Some(arrived) = arrived {
-            self.arrivals.add(arrived / elapsed_seconds, elapsed_seconds, (SHOWN_SHARE * startup_seconds).max(period));
+            self.arrivals.add(arrived / elapsed_seconds, elapsed_seconds, shown);
         }
         if let Some(ended) = ended {
+            self.departures.add(ended / elapsed_seconds, elapsed_seconds, shown);
             let window = startup_seconds.max(30.0 * period);
             self.served.add(look.in_service, elapsed_seconds, window);
             self.ended.add(ended / elapsed_seconds, elapsed_seconds, window);
-            if let Some(expected) = times.present_service_seconds {
-                let keep = (-elapsed_seconds / (CORRECTION_STARTUPS * startup_seconds)).exp();
-                self.stayed = self.stayed * keep + look.in_service * elapsed_seconds;
-                self.expected_to_stay = self.expected_to_stay * keep + ended * expected;
-            }
         }
         self.offer(arrived, look, times);
     }
@@ -145,19 +165,62 @@ impl DemandState {
             return;
         };
         self.lately.push_back((times.elapsed_seconds, arrived));
-        let (mut covered, mut offered, mut needed) = (0.0, 0.0, 0);
+        self.correct(look, times);
+        let stay = self.service_seconds(times).unwrap_or(stay);
+        let Within { requests, seconds, looks } = self.arrived_within(stay);
+        // What the model's own time is held against is kept, too.
+        let looks = looks.max(times.service_seconds.map_or(0, |seconds| self.arrived_within(seconds).looks));
+        self.lately.drain(..self.lately.len() - looks);
+        // After a start less than a service time is known: what is there already stays in part.
+        let before = (1.0 - seconds / stay).max(0.0) * self.offered.unwrap_or(look.in_service + look.waiting);
+        self.offered = Some((requests + before).max(self.seen(look, times)));
+    }
+
+    /// What is surely there: what is in service, and, while more waits than can be served in time, in proportion what arrives
+    /// beyond what ends.
+    fn seen(&self, look: &Look, times: Times) -> f64 {
+        match (self.arrivals.0, self.departures.0) {
+            (Some(arrivals), Some(departures)) if departures > 0.0 && look.waiting > times.ttft_seconds * departures => {
+                look.in_service * (arrivals / departures).clamp(1.0, MOST_OVERLOAD)
+            }
+            _ => look.in_service,
+        }
+    }
+
+    /// What arrived within the last seconds, as far as it is remembered.
+    fn arrived_within(&self, span_seconds: f64) -> Within {
+        let mut within = Within::default();
         for (seconds, arrivals) in self.lately.iter().rev() {
-            if covered >= stay || needed >= MOST_ARRIVAL_COUNTS {
+            if within.seconds >= span_seconds || within.looks >= MOST_ARRIVAL_COUNTS {
                 break;
             }
-            offered += arrivals * ((stay - covered) / seconds).min(1.0);
-            covered += seconds;
-            needed += 1;
+            within.requests += arrivals * ((span_seconds - within.seconds) / seconds).min(1.0);
+            within.seconds += seconds;
+            within.looks += 1;
         }
-        self.lately.drain(..self.lately.len() - needed);
-        // After a start less than a service time is known: what is there already stays in part.
-        let before = (1.0 - covered / stay).max(0.0) * self.offered.unwrap_or(look.in_service + look.waiting);
-        self.offered = Some(offered + before);
+        within
+    }
+
+    /// Holds the model's service time against what is in service: were it right, that would be what arrived within it. Engines
+    /// that are not full are faster and hold less; a fleet that is full holds no more than it can, so it can only show that
+    /// the model's time is too short.
+    fn correct(&mut self, look: &Look, times: Times) {
+        let (Some(modelled), Some(present)) = (times.service_seconds, times.present_service_seconds) else { return };
+        let arrived = self.arrived_within(modelled);
+        if arrived.seconds < modelled.min(MOST_ARRIVAL_COUNTS as f64 * times.elapsed_seconds) || present <= 0.0 {
+            return;
+        }
+        let in_service = look.in_service * modelled / present;
+        if is_full(look, times) && in_service * self.expected_to_stay < arrived.requests * self.stayed {
+            return;
+        }
+        let per_second = arrived.requests / arrived.seconds;
+        let memory = CORRECTION_STARTUPS * times.startup_seconds;
+        let memory = if per_second > 0.0 { memory.max(CORRECTION_REQUESTS / per_second) } else { memory };
+        let memory = memory.min(MOST_CORRECTION_STARTUPS * times.startup_seconds);
+        let keep = (-times.elapsed_seconds / memory).exp();
+        self.stayed = self.stayed * keep + in_service * times.elapsed_seconds;
+        self.expected_to_stay = self.expected_to_stay * keep + arrived.requests * times.elapsed_seconds;
     }
 
     /// Seconds a request is in service at capacity: what the engine model says, corrected by what was seen of it (long
@@ -229,6 +292,12 @@ impl DemandState {
             service_seconds,
         }
     }
+}
+
+/// Whether engines may have as much as they can, so that what is in service says less than all.
+fn is_full(look: &Look, times: Times) -> bool {
+    let room = f64::from(look.observed.ready) * times.capacity_requests;
+    look.waiting >= 1.0 || look.in_service >= FULL_SHARE * room
 }
 
 /// Less than a hundredth of a request at once, with nothing there now, is the tail of an average.
