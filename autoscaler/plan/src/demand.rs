@@ -211,7 +211,7 @@ impl DemandState {
             return;
         }
         let in_service = look.in_service * modelled / present;
-        if is_full(look, times) && in_service * self.expected_to_stay < arrived.requests * self.stayed {
+        if is_full(look, times) && in_service < arrived.requests * self.correction() {
             return;
         }
         let per_second = arrived.requests / arrived.seconds;
@@ -226,10 +226,14 @@ impl DemandState {
     /// Seconds a request is in service at capacity: what the engine model says, corrected by what was seen of it (long
     /// answers stay longer than the mean one), else what was seen.
     fn service_seconds(&self, times: Times) -> Option<f64> {
-        let correction =
-            if self.expected_to_stay > 0.0 && self.stayed > 0.0 { self.stayed / self.expected_to_stay } else { 1.0 };
-        let correction = correction.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
-        times.service_seconds.map(|seconds| seconds * correction).or_else(|| self.observed_service_seconds())
+        times.service_seconds.map(|seconds| seconds * self.correction()).or_else(|| self.observed_service_seconds())
+    }
+
+    /// Factor on the model's service time.
+    fn correction(&self) -> f64 {
+        let is_known = self.expected_to_stay > 0.0 && self.stayed > 0.0;
+        let factor = if is_known { self.stayed / self.expected_to_stay } else { 1.0 };
+        factor.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION)
     }
 
     /// Seconds a request was in service, from what was seen.

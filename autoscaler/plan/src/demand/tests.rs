@@ -66,6 +66,8 @@ fn times(elapsed_seconds: f64) -> Times {
         next_seconds: 20.0,
         service_seconds: Some(2.0),
         present_service_seconds: None,
+        capacity_requests: 8.0,
+        ttft_seconds: 1.0,
     }
 }
 
@@ -198,4 +200,69 @@ fn late_requests_are_known_only_where_every_router_counts_them() {
     assert_eq!(late_after([Some(3.0), Some(5.0)]), Some(4.0));
     assert_eq!(late_after([Some(3.0), None]), None);
     assert_eq!(late_after([None, Some(3.0)]), None, "what it counted before is not of this time");
+}
+
+/// What a fleet of one engine shows at a time: arrivals and answers in a second, in service, waiting in the router.
+struct Shown {
+    arrivals: f64,
+    answers: f64,
+    in_service: f64,
+    waiting: f64,
+}
+
+/// Demand after `seconds` of what is `shown`, looked at each quarter of a second, of an engine that carries `carries` requests and
+/// whose model says that each stays for 2 s.
+fn demand_of(seconds: f64, carries: f64, shown: impl Fn(f64) -> Shown) -> Demand {
+    let (mut state, mut demand) = (DemandState::default(), Demand::default());
+    let (mut received, mut finished) = (0.0, 0.0);
+    for step in 0..(seconds * 4.0) as u32 {
+        let time = f64::from(step) * 0.25;
+        let Shown { arrivals, answers, in_service, waiting } = shown(time);
+        received += arrivals * 0.25;
+        finished += answers * 0.25;
+        let (mut facts, now) = facts(time, received, waiting);
+        facts.engines = vec![EngineFacts {
+            id: "a".to_owned(),
+            phase: Phase::Ready { created: now, since: now },
+            milestones: crate::facts::Milestones::default(),
+            observation: Observation::Seen(EngineSample {
+                has_vllm_metrics: true,
+                running: Some(in_service),
+                waiting: Some(0.0),
+                finished_total: Some(finished),
+                ..EngineSample::without_vllm_metrics(now)
+            }),
+        }];
+        let look = Look::at(&facts, now);
+        let elapsed = if step == 0 { 0.0 } else { 0.25 };
+        let times = Times { present_service_seconds: Some(2.0), capacity_requests: carries, ..times(elapsed) };
+        state.learn(&facts, &look, times);
+        demand = state.at(&look, &capacity(), times);
+    }
+    demand
+}
+
+#[test]
+fn answers_that_became_longer_are_seen_in_what_is_in_service_before_they_end() {
+    let demand = demand_of(220.0, 100.0, |time| {
+        let in_service = if time < 100.0 { 20.0 } else { 60.0 };
+        Shown { arrivals: 10.0, answers: 10.0, in_service, waiting: 0.0 }
+    });
+    assert!((demand.service_seconds.expect("known") - 6.0).abs() < 0.2, "{demand:?}");
+    assert!((demand.replicas - 60.0 / 8.0).abs() < 0.2, "{demand:?}");
+}
+
+#[test]
+fn a_full_engine_that_holds_no_more_makes_no_request_look_shorter() {
+    let demand = demand_of(200.0, 8.0, |_| Shown { arrivals: 12.0, answers: 4.0, in_service: 8.0, waiting: 2.0 });
+    assert!((demand.replicas - 3.0).abs() < 0.01, "{demand:?}");
+}
+
+#[test]
+fn a_fleet_that_cannot_keep_up_shows_by_how_much_whatever_the_model_says() {
+    let overload = |_| Shown { arrivals: 16.0, answers: 4.0, in_service: 8.0, waiting: 60.0 };
+    let demand = demand_of(100.0, 8.0, overload);
+    assert!((demand.replicas - 4.0).abs() < 0.05, "{demand:?}");
+    let short = demand_of(100.0, 8.0, |_| Shown { arrivals: 2.0, answers: 0.5, in_service: 8.0, waiting: 60.0 });
+    assert!((short.replicas - 4.0).abs() < 0.1, "of two a second one is served in four: {short:?}");
 }
