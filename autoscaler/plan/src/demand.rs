@@ -34,8 +34,11 @@ const MOST_CORRECTION_STARTUPS: f64 = 5.0;
 /// An engine with this share of its capacity in service may be full.
 const FULL_SHARE: f64 = 0.93;
 
-/// Arrivals over departures of a fleet that cannot keep up are believed up to this ratio.
+/// Inflow over outflow of a fleet that cannot keep up are believed up to this ratio.
 const MOST_OVERLOAD: f64 = 4.0;
+
+/// Of what an overload shows so much counts: the ends of its waves are seen a little late.
+const SEEN_SHARE: f64 = 0.85;
 
 /// Counts of arrivals kept: a service time of eight minutes at a control period of two seconds.
 const MOST_ARRIVAL_COUNTS: usize = 240;
@@ -58,9 +61,11 @@ pub(crate) struct DemandState {
     in_service: Average,
     waiting: Average,
     arrivals: Average,
-    /// Requests that ended per second, over the same window as the arrivals.
+    /// Requests that came and that ended per second, over a service time.
     #[serde(default)]
-    departures: Average,
+    inflow: Average,
+    #[serde(default)]
+    outflow: Average,
     /// Requests in service, and requests that ended per second, over the same window: their ratio is the service time.
     served: Average,
     ended: Average,
@@ -143,12 +148,13 @@ impl DemandState {
         let arrived = received.or_else(|| Some((finished? + change?).max(0.0)));
         // What no engine answered was in none: counted as ended, an overload would look like short answers.
         let ended = finished.or_else(|| Some((received? - unanswered.unwrap_or(0.0) - change?).max(0.0)));
-        let shown = (SHOWN_SHARE * startup_seconds).max(period);
+        let stay = times.service_seconds.unwrap_or(startup_seconds).clamp(period, startup_seconds.max(period));
         if let Some(arrived) = arrived {
-            self.arrivals.add(arrived / elapsed_seconds, elapsed_seconds, shown);
+            self.arrivals.add(arrived / elapsed_seconds, elapsed_seconds, (SHOWN_SHARE * startup_seconds).max(period));
+            self.inflow.add(arrived / elapsed_seconds, elapsed_seconds, stay);
         }
         if let Some(ended) = ended {
-            self.departures.add(ended / elapsed_seconds, elapsed_seconds, shown);
+            self.outflow.add(ended / elapsed_seconds, elapsed_seconds, stay);
             let window = startup_seconds.max(30.0 * period);
             self.served.add(look.in_service, elapsed_seconds, window);
             self.ended.add(ended / elapsed_seconds, elapsed_seconds, window);
@@ -173,17 +179,19 @@ impl DemandState {
         self.lately.drain(..self.lately.len() - looks);
         // After a start less than a service time is known: what is there already stays in part.
         let before = (1.0 - seconds / stay).max(0.0) * self.offered.unwrap_or(look.in_service + look.waiting);
-        self.offered = Some((requests + before).max(self.seen(look, times)));
+        // What is in service is certain, and at most what it would be at capacity.
+        let certain = look.in_service.max(SEEN_SHARE * self.seen(look, times));
+        self.offered = Some((requests + before).max(certain));
     }
 
-    /// What is surely there: what is in service, and, while more waits than can be served in time, in proportion what arrives
-    /// beyond what ends.
+    /// What an overload shows, whatever the model says: while more waits than can be served in time, what is in service and in
+    /// proportion what arrives beyond what ends.
     fn seen(&self, look: &Look, times: Times) -> f64 {
-        match (self.arrivals.0, self.departures.0) {
-            (Some(arrivals), Some(departures)) if departures > 0.0 && look.waiting > times.ttft_seconds * departures => {
-                look.in_service * (arrivals / departures).clamp(1.0, MOST_OVERLOAD)
+        match (self.inflow.0, self.outflow.0) {
+            (Some(inflow), Some(outflow)) if outflow > 0.0 && look.waiting > times.ttft_seconds * outflow => {
+                look.in_service * (inflow / outflow).clamp(1.0, MOST_OVERLOAD)
             }
-            _ => look.in_service,
+            _ => 0.0,
         }
     }
 
