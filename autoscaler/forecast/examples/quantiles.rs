@@ -4,9 +4,10 @@
 //! cargo run -p autoscaler-forecast --example quantiles -- SERIES.csv [SECONDS, default 240]
 //! ```
 //!
-//! `SERIES.csv` has lines of `ts,value` at a fixed step; it is scaled to a mean of eight replicas. Each line of the output
-//! is an interval of so many seconds: its number from the start of the series, the largest value in it, and the quantiles
-//! .5, .8, .95 and .99 that were foreseen before it began.
+//! `SERIES.csv` has lines of `ts,value` at a fixed step of whole plan steps (10 s); it is scaled to a mean of eight replicas.
+//! Each line of the output is an interval of so many seconds, or of one step where that is longer: when it begins, in seconds
+//! from the start of the series, the largest value in it, and the quantiles .5, .8, .95 and .99 of that, as they were foreseen
+//! before it began. The forecaster sees each value for as many plan steps as it lasts, as it would in life.
 
 use std::io::Write;
 
@@ -14,6 +15,7 @@ use autoscaler_forecast::{Forecaster, Rhythm};
 
 const MEAN_REPLICAS: f64 = 8.0;
 const SEASON_SECONDS: f64 = 86_400.0;
+const PLAN_STEP_SECONDS: f64 = 10.0;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -27,19 +29,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let step_seconds = second - first;
     let mean = points.iter().map(|(_, value)| value).sum::<f64>() / points.len() as f64;
-    let rhythm = Rhythm::new(SEASON_SECONDS, 1.0, step_seconds)?;
+    let plan_steps = (step_seconds / PLAN_STEP_SECONDS).round();
+    if plan_steps < 1.0 || (plan_steps * PLAN_STEP_SECONDS - step_seconds).abs() > 1e-6 {
+        return Err(format!("{path}: a value every {step_seconds} s; whole multiples of {PLAN_STEP_SECONDS} s").into());
+    }
+    let rhythm = Rhythm::new(SEASON_SECONDS, 1.0, PLAN_STEP_SECONDS)?;
     let steps = (interval_seconds / step_seconds).round().max(1.0) as usize;
+    // A forecast is of the step that begins and the start-up time after it; here both together are the interval.
+    let startup_steps = steps * plan_steps as usize - 1;
     let mut forecaster = Forecaster::new(rhythm, 0);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for (number, interval) in points.chunks_exact(steps).enumerate() {
-        let quantiles = forecaster.forecast().quantiles;
+        let begin_seconds = (number * steps) as f64 * step_seconds;
         let values = interval.iter().map(|(_, value)| value * MEAN_REPLICAS / mean);
         let most = values.clone().fold(0.0, f64::max);
-        let [p50, p80, p95, p99] = quantiles;
-        writeln!(out, "{number},{most},{p50},{p80},{p95},{p99}")?;
-        for value in values {
+        let [p50, p80, p95, p99] = forecaster.forecast().quantiles;
+        writeln!(out, "{begin_seconds},{most},{p50},{p80},{p95},{p99}")?;
+        for value in values.flat_map(|value| std::iter::repeat_n(value, plan_steps as usize)) {
             forecaster.push(value);
-            forecaster.look(steps);
+            forecaster.look(startup_steps);
         }
     }
     Ok(())

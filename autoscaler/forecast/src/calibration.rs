@@ -7,10 +7,14 @@ use serde::{Deserialize, Serialize};
 /// Levels of the reported quantiles.
 pub const LEVELS: [f64; 4] = [0.5, 0.8, 0.95, 0.99];
 
-/// Step of the correction, as a share of the quantile. One miss of the 99 % quantile moves it up by about this, one hit
-/// down by a hundredth of that, so that in the long run one in a hundred misses (online quantile tracking; Gibbs and
-/// Candès 2021, "Adaptive conformal inference under distribution shift").
-const STEP: f64 = 0.05;
+/// Step of a quantile's correction, as a share of it. A miss of the 99 % quantile moves it up by about this, a hit down by a
+/// hundredth of that, so that in the long run one in a hundred misses (online quantile tracking; Gibbs and Candès 2021,
+/// "Adaptive conformal inference under distribution shift"). Forecasts half a minute apart miss together for as long as a load
+/// rises: with larger steps a quantile runs after the load, and covers what it claims by being far off in turn.
+const STEP: f64 = 0.005;
+
+/// Step of the corrections behind [`Forecast::limit`], which is to run after the load: what was missed a moment ago is expected now.
+const LIMIT_STEP: f64 = 0.05;
 
 /// Bounds of the correction's logarithm: beyond a factor of 20 the forecast is of no use anyway.
 const MOST_CORRECTION: f64 = 3.0;
@@ -20,21 +24,22 @@ const MOST_CORRECTION: f64 = 3.0;
 pub struct Forecast {
     /// Values at [`LEVELS`].
     pub quantiles: [f64; LEVELS.len()],
-}
-
-/// Corrections learned so far, and what was covered.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Calibration {
-    corrections: [f64; LEVELS.len()],
-    pub(crate) judged: u64,
-    pub(crate) covered: [u64; LEVELS.len()],
+    /// Demand above this was not expected: the 99 % quantile, corrected ten times as fast.
     #[serde(default)]
-    pending: VecDeque<(u64, u64, Forecast)>,
+    pub limit: f64,
 }
 
-impl Calibration {
-    /// Corrects the mixture's own quantiles, remembers the forecast for judgement over the steps `from..to`.
-    pub(crate) fn forecast(&mut self, from: u64, to: u64, raw: [f64; LEVELS.len()]) -> Forecast {
+/// Corrections of each level, and the forecasts they made that wait for judgement.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Tracking {
+    corrections: [f64; LEVELS.len()],
+    pending: VecDeque<(u64, u64, [f64; LEVELS.len()])>,
+}
+
+impl Tracking {
+    /// Corrects the mixture's own quantiles, and remembers them for judgement over the steps `from..to`.
+    fn corrected(&mut self, from: u64, to: u64, raw: [f64; LEVELS.len()]) -> [f64; LEVELS.len()] {
         let mut quantiles = raw;
         let mut least = 0.0_f64;
         for (value, correction) in quantiles.iter_mut().zip(self.corrections) {
@@ -42,29 +47,64 @@ impl Calibration {
             *value = (*value * correction.exp()).max(least);
             least = *value;
         }
-        let forecast = Forecast { quantiles };
         // The start-up time turned out shorter: what waits for a longer one would hold up the rest, and judge another question.
         while self.pending.back().is_some_and(|(_, later, _)| *later > to) {
             self.pending.pop_back();
         }
-        self.pending.push_back((from, to, forecast));
-        forecast
+        self.pending.push_back((from, to, quantiles));
+        quantiles
+    }
+
+    /// Judges the forecasts whose time has come, and tells `judged` which levels each covered.
+    fn judge(
+        &mut self,
+        next: u64,
+        step: f64,
+        most_of: impl Fn(u64, u64) -> f64,
+        mut judged: impl FnMut([bool; LEVELS.len()]),
+    ) {
+        while self.pending.front().is_some_and(|(_, to, _)| *to <= next) {
+            let Some((from, to, quantiles)) = self.pending.pop_front() else { return };
+            let most = most_of(from, to);
+            let missed = quantiles.map(|quantile| most > quantile);
+            for ((correction, missed), level) in self.corrections.iter_mut().zip(missed).zip(LEVELS) {
+                let surprise = f64::from(u8::from(missed)) - (1.0 - level);
+                *correction = (*correction + step * surprise).clamp(-MOST_CORRECTION, MOST_CORRECTION);
+            }
+            judged(missed.map(|missed| !missed));
+        }
+    }
+}
+
+/// Corrections learned so far, and what was covered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Calibration {
+    #[serde(default)]
+    reported: Tracking,
+    #[serde(default)]
+    limit: Tracking,
+    pub(crate) judged: u64,
+    pub(crate) covered: [u64; LEVELS.len()],
+}
+
+impl Calibration {
+    /// Corrects the mixture's own quantiles of the steps `from..to`, and remembers what it made of them.
+    pub(crate) fn forecast(&mut self, from: u64, to: u64, raw: [f64; LEVELS.len()]) -> Forecast {
+        let [.., limit] = self.limit.corrected(from, to, raw);
+        Forecast { quantiles: self.reported.corrected(from, to, raw), limit }
     }
 
     /// Judges the forecasts whose time has come.
     pub(crate) fn judge(&mut self, next: u64, most_of: impl Fn(u64, u64) -> f64) {
-        while self.pending.front().is_some_and(|(_, to, _)| *to <= next) {
-            let Some((from, to, forecast)) = self.pending.pop_front() else { return };
-            let most = most_of(from, to);
-            self.judged += 1;
-            for (index, level) in LEVELS.iter().enumerate() {
-                let missed = most > forecast.quantiles[index];
-                self.covered[index] += u64::from(!missed);
-                let surprise = f64::from(u8::from(missed)) - (1.0 - level);
-                let corrected = self.corrections[index] + STEP * surprise;
-                self.corrections[index] = corrected.clamp(-MOST_CORRECTION, MOST_CORRECTION);
+        let Self { reported, limit, judged, covered } = self;
+        limit.judge(next, LIMIT_STEP, &most_of, |_| {});
+        reported.judge(next, STEP, &most_of, |held| {
+            *judged += 1;
+            for (count, held) in covered.iter_mut().zip(held) {
+                *count += u64::from(held);
             }
-        }
+        });
     }
 }
 

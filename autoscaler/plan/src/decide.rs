@@ -137,8 +137,7 @@ fn floor(demand: &Demand) -> u32 {
 /// each of its waves with a start that comes too late would cost more than it serves. It only may not be left without any.
 fn wanted(floor: u32, planned: Option<&Planned>, demand: &Demand) -> u32 {
     let Some(planned) = planned else { return floor.max(staffed(demand)) };
-    let [.., most] = planned.forecast.quantiles;
-    let least = if demand.floor_replicas <= most { floor.min(1) } else { floor };
+    let least = if demand.floor_replicas <= planned.forecast.limit { floor.min(1) } else { floor };
     planned.replicas.max(least)
 }
 

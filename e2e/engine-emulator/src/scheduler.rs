@@ -297,4 +297,6 @@ impl Scheduler {
 }
 
 #[cfg(test)]
+mod simulator;
+#[cfg(test)]
 mod tests;

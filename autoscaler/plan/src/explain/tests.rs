@@ -23,7 +23,7 @@ fn morning() -> Decision {
             gain: 1.1,
             hold_seconds: 600.0,
             goal: 0.0123,
-            forecast: Forecast { quantiles: [3.4, 4.1, 4.7, 5.6] },
+            forecast: Forecast { quantiles: [3.4, 4.1, 4.7, 5.6], limit: 5.6 },
         }),
         capacity: Capacity {
             requests: 32.4,

@@ -30,7 +30,7 @@ fn request(first: u32, prompt_tokens: u32, output_tokens: u32) -> NewRequest {
     }
 }
 
-fn run_until_idle(scheduler: &mut Scheduler) -> Vec<Progress> {
+pub(super) fn run_until_idle(scheduler: &mut Scheduler) -> Vec<Progress> {
     let mut progress = Vec::new();
     while let Some(end) = scheduler.next_event() {
         scheduler.advance(end, &mut progress);
