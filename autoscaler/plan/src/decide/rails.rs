@@ -73,11 +73,7 @@ impl Plan<'_> {
             let message = format!(
                 "demand of {:.2} replicas will peak at {median:.2} (median), {most:.2} (95 %) within the {:.1} s of a start: \
                  {} {by} (margin {:.2}, held {:.0} s)",
-                demand.replicas,
-                startup.p95_seconds,
-                planned.replicas,
-                planned.gain,
-                planned.hold_seconds,
+                demand.replicas, startup.p95_seconds, planned.replicas, planned.gain, planned.hold_seconds,
             );
             let reason = Reason::new(reasons::FORECAST, f64::from(planned.replicas), message);
             // The one that binds goes first.

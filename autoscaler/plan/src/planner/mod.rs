@@ -1,7 +1,7 @@
 //! The plan: how many replicas to have, from the demand so far, over the start-up time ahead.
 //!
 //! ```text
-//! demand ─▶ Forecaster ─▶ Usage ─▶ layers at nine prices ─▶ shadows (price, gain, hold) ─▶ one of them, chosen by its record
+//! demand ─▶ Forecaster ─▶ Usage ─▶ layers at ten prices ─▶ shadows (price, gain, hold) ─▶ one of them, chosen by its record
 //!        └▶ present ──────────────────────────────────────▶ shadows (gain, hold) ────────┘
 //! ```
 //!

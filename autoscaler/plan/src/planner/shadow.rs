@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 /// Prices of a replica that is missing for one step, in replicas for one step.
-pub(crate) const PRICES: [f64; 9] = [2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 50.0, 100.0];
+pub(crate) const PRICES: [f64; 10] = [5.0, 8.0, 10.0, 13.0, 16.0, 20.0, 25.0, 30.0, 50.0, 100.0];
 
 /// What a shadow makes its replicas from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,8 +66,8 @@ pub(crate) fn ladder() -> Vec<Setting> {
     LAYERED.into_iter().chain(present).collect()
 }
 
-/// Those of the layers, from lean to lavish.
-const LAYERED: [Setting; 31] = [
+/// Those of the layers, by margin, hold and price.
+const LAYERED: [Setting; 39] = [
     setting(0, 1.0, 2.0),
     setting(1, 1.0, 2.0),
     setting(2, 1.0, 2.0),
@@ -76,33 +76,41 @@ const LAYERED: [Setting; 31] = [
     setting(5, 1.0, 2.0),
     setting(6, 1.0, 2.0),
     setting(7, 1.0, 2.0),
-    setting(6, 1.1, 2.0),
-    setting(6, 1.2, 2.0),
-    setting(6, 1.2, 5.0),
-    setting(7, 1.2, 5.0),
-    setting(7, 1.35, 10.0),
-    setting(7, 1.5, 10.0),
-    setting(7, 1.75, 20.0),
-    setting(7, 2.0, 20.0),
-    setting(7, 2.5, 60.0),
-    setting(8, 2.5, 60.0),
+    setting(8, 1.0, 2.0),
+    setting(0, 1.0, 10.0),
+    setting(1, 1.0, 10.0),
     setting(2, 1.0, 10.0),
     setting(3, 1.0, 10.0),
     setting(4, 1.0, 10.0),
+    setting(6, 1.0, 10.0),
+    setting(7, 1.1, 2.0),
+    setting(1, 1.1, 10.0),
+    setting(2, 1.1, 10.0),
     setting(3, 1.1, 10.0),
     setting(4, 1.1, 10.0),
     setting(6, 1.1, 10.0),
+    setting(7, 1.1, 10.0),
+    setting(1, 1.1, 60.0),
+    setting(7, 1.2, 2.0),
+    setting(7, 1.2, 5.0),
+    setting(8, 1.2, 5.0),
+    setting(3, 1.2, 10.0),
     setting(4, 1.2, 10.0),
-    setting(3, 1.1, 60.0),
-    setting(4, 1.2, 60.0),
-    setting(4, 1.35, 60.0),
-    setting(4, 1.5, 60.0),
-    setting(4, 1.75, 60.0),
-    setting(4, 2.0, 60.0),
+    setting(3, 1.2, 60.0),
+    setting(8, 1.35, 10.0),
+    setting(3, 1.35, 60.0),
+    setting(8, 1.5, 10.0),
+    setting(3, 1.5, 60.0),
+    setting(8, 1.75, 20.0),
+    setting(3, 1.75, 60.0),
+    setting(8, 2.0, 20.0),
+    setting(3, 2.0, 60.0),
+    setting(8, 2.5, 60.0),
+    setting(9, 2.5, 60.0),
 ];
 
 /// The rung to stand on until there is a record.
-pub(crate) const FIRST: usize = 12;
+pub(crate) const FIRST: usize = 29;
 
 /// Largest or smallest value of a sliding window, by a deque that only falls or only rises.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ fn settings() -> Settings {
     Settings {
         min_replicas: 1,
         max_replicas: 20,
-        objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
+        objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.999 },
         stabilization_seconds: 60.0,
         startup_seconds: Some(240.0),
         control_period_seconds: 2.0,
