@@ -135,6 +135,7 @@ pub fn validate(
         floors: Vec::new(),
         rhythm,
         queue: Queue::Deadline,
+        tier: None,
         paused: spec.paused,
     };
     Ok(Validated {

@@ -72,6 +72,7 @@ pub(crate) fn settings() -> Settings {
         capacity_prior: 32.0,
         rhythm: autoscaler_plan::Rhythm::DAY,
         queue: autoscaler_plan::Queue::Deadline,
+        tier: None,
         engine_profile: None,
         floors: Vec::new(),
         paused: false,
