@@ -156,6 +156,20 @@ async fn a_router_that_starts_is_not_waited_for() {
 }
 
 #[test]
+fn a_router_that_was_never_asked_for_a_model_is_none_of_its_tiers() {
+    let (readings, routers) = (Readings::default(), [engine("ns/r-0", "http://127.0.0.1:9", EngineState::Ready)]);
+    let of = |tier, received_total| {
+        let model = read::RouterModel { received_total, ..read::RouterModel::default() };
+        readings.put_router("ns/r-0", clock(), [("m".to_owned(), model)].into());
+        let mut view = view(&[], &routers, Share { own: 0, all: 0, targets: 1 });
+        view.settings.tier = tier;
+        facts(&view, &readings, &freshness(), later(1)).router != RouterFacts::NotConfigured
+    };
+    let decode = Some(autoscaler_plan::Tier::Decode);
+    assert_eq!((of(None, 0.0), of(decode, 0.0), of(decode, 1.0)), (true, false, true));
+}
+
+#[test]
 fn a_shared_queue_is_split_by_ready_engines_and_evenly_without_any() {
     for (share, expected) in [
         (Share { own: 1, all: 4, targets: 2 }, 0.25),
