@@ -55,7 +55,7 @@ class Autoscaling(unittest.TestCase):
     def test_an_engine_autoscaler_names_target_served_model_and_limits(self):
         spec = render_file(EVERYTHING).get("EngineAutoscaler", "demo-through")["spec"]
         self.assertEqual(spec["servedModelName"], "through-name")
-        self.assertEqual((spec["minReplicas"], spec["maxReplicas"], spec["mode"]), (1, 40, "ThroughHPA"))
+        self.assertEqual((spec["minReplicas"], spec["maxReplicas"], spec["mode"], spec["tier"]), (1, 40, "ThroughHPA", "Decode"))
 
     def test_the_strictest_objective_of_a_served_name_reaches_router_and_autoscaler(self):
         objects = render_file(EVERYTHING)

@@ -12,6 +12,7 @@ mod pool;
 mod schedule;
 mod spec;
 mod status;
+mod tier;
 mod validate;
 mod variant;
 
@@ -25,6 +26,7 @@ pub use status::{
     CapacityStatus, Condition, ConditionStatus, EngineAutoscalerStatus, ForecastStatus, LastDecision, ReasonStatus,
     RegretStatus, StartupStatus, TermStatus, conditions,
 };
+pub use tier::{TierMember, TierSpec, tier_member};
 pub use validate::{InvalidSpec, Target, Validated, engine_profile, validate};
 pub use variant::{VariantMember, VariantSpec, variant_member};
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::percent::Percent;
 use crate::pool::PoolSpec;
 use crate::status::EngineAutoscalerStatus;
+use crate::tier::TierSpec;
 use crate::variant::VariantSpec;
 
 /// Keeps a Deployment of LLM engines at the fewest replicas that meet a latency objective.
@@ -87,6 +88,10 @@ pub struct EngineAutoscalerSpec {
     /// One of several targets that serve `servedModelName` on unlike GPUs: together they carry its demand at the least price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<VariantSpec>,
+    /// Which half of each request its engines serve, where prompts are computed on engines of their own. The target that
+    /// serves the other half of `servedModelName` is planned together with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<TierSpec>,
 }
 
 /// An object with a scale subresource, in the same namespace.

@@ -115,6 +115,16 @@ fn bad_fields_are_named_with_the_fix() {
             with("schedules", json!([{"cron": "0 8 * * *", "duration": "1h", "minReplicas": -2}])),
             "spec.schedules[0].minReplicas: a floor of 0 holds nothing; write 1 or more",
         ),
+        (
+            with("tier", json!("Prefill")),
+            "spec.servedModelName: it is empty, and the tiers of a model find each other by it",
+        ),
+        (with("tier", json!("prefill")), "unknown variant `prefill`, expected `Prefill` or `Decode`"),
+        (
+            json!({"scaleTargetRef": {"name": "a"}, "maxReplicas": 2, "servedModelName": "m", "tier": "Decode",
+                "variant": {"price": 1.0}}),
+            "spec.variant: a Decode tier is one target, and variants are several that share their requests; leave variant",
+        ),
         (with("mode", json!("Manual")), "unknown variant `Manual`, expected one of `Scale`, `ThroughHPA`, `Advise`"),
     ];
     for (spec, expected) in cases {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::pool::{PoolMember, pool_member};
 use crate::schedule::{Schedule, settings_at};
 use crate::spec::{EngineAutoscalerSpec, Mode};
+use crate::tier::{TierMember, tier_member};
 use crate::variant::{VariantMember, variant_member};
 
 /// A spec that can be acted on.
@@ -27,6 +28,8 @@ pub struct Validated {
     pub pool: Option<PoolMember>,
     /// The model it serves with others.
     pub variant: Option<VariantMember>,
+    /// The half of each request that it serves.
+    pub tier: Option<TierMember>,
     /// Floors at known times: those of the moment belong into `settings`.
     pub schedules: Vec<Schedule>,
 }
@@ -123,6 +126,7 @@ pub fn validate(
             Err(problem) => return refuse("engineProfile", problem, "write one of these, or leave it out"),
         },
     };
+    let tier = tier_member(spec)?;
     let settings = Settings {
         min_replicas,
         max_replicas,
@@ -134,13 +138,16 @@ pub fn validate(
         engine_profile,
         floors: Vec::new(),
         rhythm,
-        queue: Queue::Deadline,
+        // Requests of a tier queue in its engines, where none yields to another.
+        queue: if tier.is_some() { Queue::Fifo } else { Queue::Deadline },
+        tier: tier.as_ref().map(|member| member.tier),
         paused: spec.paused,
     };
     Ok(Validated {
         target: target(spec)?,
         pool: pool_member(spec)?,
         variant: variant_member(spec)?,
+        tier,
         mode: spec.mode,
         served_model_name: spec.served_model_name.clone().filter(|name| !name.is_empty()),
         settings,

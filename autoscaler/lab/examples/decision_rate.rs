@@ -90,6 +90,7 @@ fn settings() -> Settings {
         floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     }
 }

@@ -147,6 +147,7 @@ impl Predictive {
                     Discipline::Deadline => Queue::Deadline,
                     Discipline::Fifo => Queue::Fifo,
                 },
+                tier: None,
                 paused: false,
             },
             state: State::default(),

@@ -19,6 +19,7 @@ fn main() {
         floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     };
     let arrivals = |step: u32| {

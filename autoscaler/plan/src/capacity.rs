@@ -11,6 +11,7 @@
 //! keeps requests waiting shows its limit directly: the batch it runs meanwhile. The smallest of all bounds is the capacity.
 
 mod evidence;
+mod half;
 mod intervals;
 mod traffic;
 
@@ -18,6 +19,7 @@ use engine_model::{Fit, Limits, Preset, Prior, StepTime, Workload, ttft_seconds}
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Objective;
+use crate::tiers::Tier;
 use evidence::{ENOUGH, Evidence};
 pub(crate) use intervals::{EngineLoad, Intervals, TokenLoad};
 use traffic::{CacheUse, FirstToken, Traffic};
@@ -148,6 +150,8 @@ impl CapacityPrior<'_> {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CapacityState {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tier: Option<Tier>,
     evidence: Evidence,
     traffic: Traffic,
     cache: CacheUse,
@@ -167,6 +171,13 @@ struct Full {
 }
 
 impl CapacityState {
+    /// What was learned of engines of another tier is of no use.
+    pub(crate) fn serve(&mut self, tier: Option<Tier>) {
+        if self.tier != tier {
+            *self = Self { tier, ..Self::default() };
+        }
+    }
+
     /// Lets old samples fade.
     pub(crate) fn fade(&mut self, elapsed_seconds: f64, memory_seconds: f64) {
         let keep = |memories: f64| (-elapsed_seconds / (memories * memory_seconds)).exp();
@@ -177,30 +188,32 @@ impl CapacityState {
 
     /// Learns from one look at one warm engine.
     pub(crate) fn learn(&mut self, intervals: &mut Intervals, load: &EngineLoad, objective: &Objective) {
+        let objective = half::objective(self.tier, objective);
         let step = intervals.advance(load);
         if let Some(finished) = &step.finished {
             self.traffic.add(finished);
         }
-        let workload = self.traffic.mean_or_nominal();
+        let workload = half::workload(self.tier, self.traffic.mean_or_nominal());
         if let Some(tokens) = load.tokens.kv_cache_tokens {
             self.cache.tell(tokens);
         }
-        if let Some(usage) = load.tokens.kv_cache_usage {
+        if let Some(usage) = load.tokens.kv_cache_usage.filter(|_| half::shows_its_limits(self.tier)) {
             self.cache.add(load.tokens.running, &workload, usage);
         }
-        if let Some(sample) = step.inter_token_latency {
+        let (steps, first_tokens) = half::samples(self.tier, &step, &objective);
+        if let Some(sample) = steps {
             self.evidence.add(sample.in_service, &workload, sample.seconds, sample.weight, self.step.as_ref());
             if sample.seconds <= objective.inter_token_latency_seconds {
                 self.proven = self.proven.max(sample.in_service);
             }
         }
-        if let (Some(sample), Some(fitted)) = (step.ttft, &self.step) {
+        if let (Some(sample), Some(fitted)) = (first_tokens, &self.step) {
             let modelled = ttft_seconds(fitted, sample.in_service.max(1.0), &workload, &ANY_LIMITS);
             self.first_token.add(modelled, sample.seconds, sample.weight);
         }
         // A cache that is full is told of by its size, and what fits into it changes with the requests.
         let is_cache_full = load.tokens.kv_cache_usage.is_some_and(|usage| usage >= FULL_CACHE);
-        if let Some(running) = step.full_at.filter(|_| !is_cache_full) {
+        if let Some(running) = step.full_at.filter(|_| !is_cache_full && half::shows_its_limits(self.tier)) {
             let full = self.full.get_or_insert(Full { requests: running, sightings: 0.0 });
             full.requests += FULL_WEIGHT * (running - full.requests);
             full.sightings += 1.0;
@@ -216,11 +229,12 @@ impl CapacityState {
 
     /// The capacity at an objective; `present` is the number of requests that an engine has in service now.
     pub(crate) fn at(&mut self, objective: &Objective, prior: &CapacityPrior<'_>, present: f64) -> Capacity {
+        let objective = &half::objective(self.tier, objective);
         let beliefs = prior.step();
         // Every prior is valid, and every sample was checked before it was taken in: there is always a fit.
         let fit = self.evidence.fit(&beliefs).ok();
         self.step = fit.map(|fit| fit.step);
-        let workload = self.traffic.mean_or_nominal();
+        let workload = half::workload(self.tier, self.traffic.mean_or_nominal());
         let limits = prior.profile.map_or(ANY_LIMITS, |profile| profile.limits);
         let model = Model {
             step: fit.map_or(beliefs.step, |fit| fit.step),
@@ -248,7 +262,11 @@ impl CapacityState {
             // Between a prior and a model that is not sure yet, in proportion.
             let requests = (expected.ln() * (1.0 - trust) + latency.max(1.0).ln() * trust).exp();
             let is_learned = trust >= 0.5 && confidence > 0.0;
-            best.lower(requests, if is_learned { reach.latency_source } else { best.source }, confidence);
+            let source = match self.tier {
+                Some(Tier::Prefill) => CapacitySource::TimeToFirstToken,
+                Some(Tier::Decode) | None => reach.latency_source,
+            };
+            best.lower(requests, if is_learned { source } else { best.source }, confidence);
         }
         best.lower(reach.kv_cache, CapacitySource::KvCache, 1.0);
         best.lower(f64::from(limits.max_sequences), CapacitySource::Sequences, best.confidence);
@@ -324,12 +342,23 @@ impl Model<'_> {
         self.step.steady_step_seconds(requests, &self.workload)
     }
 
+    /// The step is the whole prompt.
+    fn is_prefill(&self) -> bool {
+        self.workload.output_tokens <= 0.0
+    }
+
     fn ttft_seconds(&self, requests: f64) -> f64 {
+        if self.is_prefill() {
+            return self.inter_token_seconds(requests);
+        }
         self.first_token.expected(ttft_seconds(&self.step, requests, &self.workload, &self.limits))
     }
 
     /// Unqueued: the prompt, then one step for each token.
     fn service_seconds(&self, requests: f64) -> f64 {
+        if self.is_prefill() {
+            return self.inter_token_seconds(requests);
+        }
         let others = (requests - 1.0).max(0.0);
         let chunk = f64::from(self.limits.max_batched_tokens) - others;
         let prompt = self.workload.uncached_prompt_tokens();

@@ -69,6 +69,11 @@ impl Decision {
         if self.replicas > self.wanted { self.replicas.min(present) } else { 0 }
     }
 
+    /// Whether what was ordered does not come: a stock-out, or engines that crash. Only what is Ready is counted on then.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.credit.is_some_and(|credit| credit.starting > 0 && credit.first_ready_seconds <= 0.0)
+    }
+
     /// The binding reason: the one line that `kubectl get eas` shows.
     #[must_use]
     pub fn headline(&self) -> Option<&Reason> {
@@ -160,16 +165,22 @@ pub mod reasons {
     pub const LEAST_PRICE: &str = "LeastPrice";
     /// Others take its place and are not Ready yet: it serves on.
     pub const SERVES_UNTIL_OTHERS: &str = "ServesUntilOthers";
+    /// The other tier of the model can have less than it wants: no more is ordered than keeps up with it.
+    pub const LIMITED_BY_TIER: &str = "LimitedByTier";
+    /// Nothing asks for a replica, but the other tier of the model is not at zero: neither serves without the other.
+    pub const AWAKE_WITH_TIER: &str = "AwakeWithTier";
+    /// The other tier of the model is not there, or cannot be decided on: this one is decided on alone.
+    pub const TIER_ALONE: &str = "TierAlone";
     /// The plan contradicts itself: the replicas stay.
     pub const PLAN_REFUSED: &str = "PlanRefused";
     /// Decisions are made and not acted on.
     pub const PAUSED: &str = "Paused";
 
     /// Those that say that a limit kept the replicas from what the load asks for.
-    pub const LIMITS: [&str; 4] = [LIMITED_BY_MAX, LIMITED_BY_MIN, LIMITED_BY_POOL, YIELDED_TO_POOL];
+    pub const LIMITS: [&str; 5] = [LIMITED_BY_MAX, LIMITED_BY_MIN, LIMITED_BY_POOL, YIELDED_TO_POOL, LIMITED_BY_TIER];
 
     /// Every reason, for documentation and for metric labels that are there from the start.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 29] = [
         DEMAND,
         UNFORESEEN,
         NO_TRAFFIC,
@@ -194,6 +205,9 @@ pub mod reasons {
         WAITING_FOR_POOL,
         LEAST_PRICE,
         SERVES_UNTIL_OTHERS,
+        LIMITED_BY_TIER,
+        AWAKE_WITH_TIER,
+        TIER_ALONE,
         PLAN_REFUSED,
         PAUSED,
     ];

@@ -358,7 +358,12 @@ fn events_are_tokens(facts: &Facts) -> bool {
     events.sum * tokens.count <= MOST_EVENT_OVER_TOKEN * tokens.sum * events.count || tokens.count <= 0.0
 }
 
+/// `None` for a tier: a router counts what arrives for the model, which may be nothing where another one sends prompts to
+/// prefill and answers to decode. What reaches the engines of a tier is told by them alone.
 fn router_counters(facts: &Facts, kind: &str, value: impl Fn(&RouterSample) -> Option<f64>) -> Option<Vec<Counter>> {
+    if facts.settings.tier.is_some() {
+        return None;
+    }
     let RouterFacts::Replicas(replicas) = &facts.router else { return None };
     let seen = replicas.iter().filter_map(|replica| match &replica.observation {
         RouterObservation::Seen(sample) => Some((&replica.id, sample)),
@@ -377,12 +382,18 @@ fn finished_counters(facts: &Facts) -> Option<Vec<Counter>> {
     let counters: Option<Vec<_>> = ready
         .map(|engine| match &engine.observation {
             Observation::Seen(sample) => {
-                Some(Counter { name: format!("engine/{}", engine.id), value: sample.finished_total?, share: 1.0 })
+                let value = sample.finished_total.or_else(|| has_served_nothing(sample).then_some(0.0))?;
+                Some(Counter { name: format!("engine/{}", engine.id), value, share: 1.0 })
             }
             Observation::Absent { .. } | Observation::Stale { .. } => None,
         })
         .collect();
     counters.filter(|counters| !counters.is_empty())
+}
+
+/// A vLLM of several ranks shows nothing but names until its first request.
+fn has_served_nothing(sample: &EngineSample) -> bool {
+    sample.has_vllm_metrics && sample.running.is_none()
 }
 
 #[cfg(test)]

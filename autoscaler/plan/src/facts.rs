@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::schedule::ScheduledFloor;
 use crate::standby::Standby;
+use crate::tiers::Tier;
 
 /// Requests at once that a replica is believed to carry before anything was learned.
 ///
@@ -63,6 +64,9 @@ pub struct Settings {
     pub floors: Vec<ScheduledFloor>,
     /// What a late request does to those behind it in the router's queue.
     pub queue: Queue,
+    /// Which half of each request these engines serve; `None` where they serve both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// Decide, but keep the replicas.
     pub paused: bool,
 }
@@ -195,7 +199,7 @@ pub struct EngineSample {
     pub at: Timestamp,
     /// Whether vLLM's metrics were there at all.
     pub has_vllm_metrics: bool,
-    /// Requests in the running batch.
+    /// Requests in the running batch, and those with a place in it whose KV cache is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<f64>,
     /// Requests that wait inside the engine.

@@ -10,7 +10,7 @@
 //!       ─▶ check     what contradicts itself is refused, and the replicas stay
 //!       ─▶ pool      several models on the same GPUs: decisions in, what each gets of them out
 //!       ─▶ variants  one model on unlike GPUs: decisions in, the replicas of each at the least price out
-//! tiers: prefill and decode from the same arrivals
+//!       ─▶ tiers     prefill and decode on engines of their own: decisions in, what keeps up with the other out
 //! ```
 //!
 //! The same function runs in the controller and in standalone mode. Time is an argument, and everything remembered from
@@ -60,5 +60,5 @@ pub use score::Score;
 pub use standby::{Standby, StandbyTier};
 pub use startup::{STARTUP_PRIOR_SECONDS, Startup, WAKE_PRIOR_SECONDS};
 pub use state::{State, StateError};
-pub use tiers::{Tier, TierError, Tiers, Work, plan_tiers};
+pub use tiers::{Tier, TierPart, alone, couple};
 pub use variants::{Cover, Need, Part, Variant, assign, cover};

@@ -200,6 +200,7 @@ fn settings() -> Settings {
         floors: Vec::new(),
         rhythm: Rhythm::new(60.0, 1.0 / 80.0, 0.25).expect("valid"),
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     }
 }

@@ -121,6 +121,10 @@ pub(super) fn shares(cases: &Cases<'_>) -> BTreeMap<String, Share> {
     }
     let share = |(name, case): &(String, Result<Case<'_>, CaseError>)| {
         let case = case.as_ref().ok()?;
+        // Every request passes through both tiers.
+        if case.valid.tier.is_some() {
+            return Some((name.clone(), Share { own: ready(case), all: ready(case), targets: 1 }));
+        }
         let (all, targets) = *by_served.get(case.valid.served_model_name.as_deref()?)?;
         Some((name.clone(), Share { own: ready(case), all, targets }))
     };

@@ -15,6 +15,7 @@ mod pools;
 pub mod report;
 pub mod round;
 pub mod scale;
+mod tiers;
 mod variants;
 
 use std::sync::Arc;

@@ -33,6 +33,16 @@ pub(super) fn check(pools: &BTreeMap<String, PoolConfig>, member: Option<&PoolMe
     Err(InvalidSpec { field: "pool.name".into(), problem, fix: "add it to `pools` there, or name another" })
 }
 
+/// What each pool would grant its targets.
+pub(super) fn granted(pools: &BTreeMap<String, PoolConfig>, members: &[Member<'_>]) -> BTreeMap<String, u32> {
+    let of_pool = |(name, config): (&String, &PoolConfig)| {
+        let claims = claims(name, members);
+        let grants = divide(&Pool { name: name.clone(), gpus: config.gpus }, &claims);
+        claims.into_iter().zip(grants).map(|(claim, grant)| (claim.name, grant.granted)).collect::<Vec<_>>()
+    };
+    pools.iter().flat_map(of_pool).collect()
+}
+
 /// Divides each pool among its targets.
 pub(super) fn share_out(pools: &BTreeMap<String, PoolConfig>, members: &mut [Member<'_>]) {
     for (name, config) in pools {
@@ -59,7 +69,10 @@ fn claims(pool: &str, members: &[Member<'_>]) -> Vec<Claim> {
         let Some(place) = decided.case.valid.pool.as_ref().filter(|place| place.pool == pool) else { continue };
         if decided.acts() && targets.insert(decided.case.valid.target.to_string()) {
             let Decided { facts, decision, .. } = decided;
-            claims.push(Claim::of(&member.name, place.terms, facts, decision, &member.memory.state));
+            let mut claim = Claim::of(&member.name, place.terms, facts, decision, &member.memory.state);
+            // Neither tier serves without a replica of the other.
+            claim.min_replicas = claim.min_replicas.max(u32::from(decided.case.valid.tier.is_some()));
+            claims.push(claim);
         }
     }
     for member in members {

@@ -1,4 +1,4 @@
-//! One round over all objects: prepare → decide → share among variants, then pools → apply → report.
+//! One round over all objects: prepare → decide → share among variants, tiers, then pools → apply → report.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::case::{Case, CaseError, Decided, refuse_second_owners, shares};
 use super::objects::Object;
 use super::pools::{self, Member};
 use super::scale::{self, OtherScalers};
-use super::{report, variants};
+use super::{report, tiers, variants};
 use crate::decision_log::DecisionLog;
 use crate::leader::{Leadership, WRITE_TIMEOUT};
 use crate::metrics::{Metrics, ModelLabels, ObjectLabels};
@@ -131,6 +131,11 @@ impl Controller {
             members.push(Member { object: &view.objects[&name], name, memory, decided });
         }
         variants::share_out(&mut members, now);
+        tiers::share_out(&mut members, &BTreeMap::new(), now);
+        let granted = pools::granted(&this.settings.pools, &members);
+        if !granted.is_empty() {
+            tiers::share_out(&mut members, &granted, now);
+        }
         pools::share_out(&this.settings.pools, &mut members);
         let mut work = Vec::with_capacity(members.len());
         for Member { object, name, mut memory, decided } in members {
@@ -198,6 +203,7 @@ impl Controller {
         let period = self.settings.control_period.as_secs_f64();
         let valid = validate(&content.spec, period, self.settings.capacity_prior)?;
         pools::check(&self.settings.pools, valid.pool.as_ref())?;
+        tiers::check(view.objects, content, &object.name, valid.tier.as_ref())?;
         let scale = scale::read(&self.client, &self.namespace, &valid.target).await?;
         let mut engines = Vec::new();
         for engine in view.engines {
@@ -253,6 +259,10 @@ impl Controller {
     /// A plan that begins is told of the past, if there is somebody to ask and a name to ask for.
     fn read_the_past(&self, case: &Case<'_>, share: Share, decision: &Decision, tracked: &mut Tracked, now: Timestamp) {
         let (Some(past), Some(model)) = (&self.past, &case.valid.served_model_name) else { return };
+        // What routers of ours received is not what arrived at a tier.
+        if case.valid.tier.is_some() && past.asks_routers() {
+            return;
+        }
         let target = Target { model: model.clone(), namespace: self.namespace.clone(), share: share.fraction() };
         tracked.back_fill.advance(past, &target, &case.valid.settings, decision, &mut tracked.state, now);
     }

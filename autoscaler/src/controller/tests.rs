@@ -12,6 +12,7 @@ use super::*;
 use crate::fake_api::FakeApi;
 
 mod pools;
+mod tiers;
 mod variants;
 
 const SCALE: &str = "/apis/apps/v1/namespaces/ns/deployments/llama-8b/scale";
@@ -94,19 +95,7 @@ impl Stage {
 
     /// One round with the readings as they are.
     async fn round_unseen(&mut self, names: &[&str]) {
-        let engine = Engine {
-            id: "ns/llama-8b-0".to_owned(),
-            namespace: "ns".to_owned(),
-            url: String::new(),
-            model: "llama-8b".to_owned(),
-            state: EngineState::Ready,
-            created_at: Some(at(-600)),
-            ready_since: Some(at(-500)),
-            scheduled_at: None,
-            containers_started_at: None,
-            labels: Arc::new([("model".to_owned(), "llama-8b".to_owned())].into()),
-        };
-        let (objects, engines) = (self.objects(names), [engine]);
+        let (objects, engines) = (self.objects(names), [ready_engine("llama-8b")]);
         let view = View { objects: &objects, engines: &engines, routers: &[], readings: &self.readings };
         self.controller.round(&view, &self.leadership, at(self.now)).await;
     }
@@ -145,6 +134,22 @@ impl Stage {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
         text
+    }
+}
+
+/// The first engine of a Deployment.
+fn ready_engine(model: &str) -> Engine {
+    Engine {
+        id: format!("ns/{model}-0"),
+        namespace: "ns".to_owned(),
+        url: String::new(),
+        model: model.to_owned(),
+        state: EngineState::Ready,
+        created_at: Some(at(-600)),
+        ready_since: Some(at(-500)),
+        scheduled_at: None,
+        containers_started_at: None,
+        labels: Arc::new([("model".to_owned(), model.to_owned())].into()),
     }
 }
 

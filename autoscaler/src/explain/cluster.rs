@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use autoscaler_api::{ConditionStatus, EngineAutoscaler, EngineAutoscalerStatus, LastDecision};
+use autoscaler_plan::Tier;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::write_terms;
@@ -21,7 +22,7 @@ pub(super) async fn explain_object(name: &str, namespace: Option<&str>) -> anyho
 pub fn explain(object: &EngineAutoscaler) -> String {
     let spec = &object.spec;
     let mut text = format!(
-        "{} keeps {} {} between {} and {} replicas (mode {}{}).\n\
+        "{} keeps {} {} between {} and {} replicas (mode {}{}{}).\n\
          Objective: {} of requests get their first token within {} and the next ones each {}.\n",
         object.name_any(),
         spec.scale_target_ref.kind,
@@ -29,6 +30,7 @@ pub fn explain(object: &EngineAutoscaler) -> String {
         spec.min_replicas,
         spec.max_replicas,
         spec.mode.as_str(),
+        spec.tier.map(|tier| format!(", {} tier", Tier::from(tier).as_str())).unwrap_or_default(),
         if spec.paused { ", paused" } else { "" },
         spec.objective.attainment,
         spec.objective.ttft,

@@ -87,10 +87,25 @@ pub fn facts(view: &TargetView<'_>, readings: &Readings, freshness: &Freshness, 
         Some((served, replicas)) => {
             let replicas =
                 replicas.iter().filter_map(|replica| router_replica(replica, served, view, readings, freshness, now));
-            RouterFacts::Replicas(replicas.collect())
+            let replicas: Vec<_> = replicas.collect();
+            if is_bypassed(&view.settings, &replicas) {
+                RouterFacts::NotConfigured
+            } else {
+                RouterFacts::Replicas(replicas)
+            }
         }
     };
     Facts { settings: view.settings.clone(), replicas: view.replicas, engines, router, standby: None }
+}
+
+/// Requests of a tier come through a router that tells prefill from decode. Ours, which may be there for other models, would
+/// wake nothing at zero.
+fn is_bypassed(settings: &Settings, replicas: &[RouterReplica]) -> bool {
+    let is_unasked = |replica: &RouterReplica| match &replica.observation {
+        RouterObservation::Seen(sample) => sample.received_total <= 0.0,
+        RouterObservation::Unreachable { .. } => false,
+    };
+    settings.tier.is_some() && replicas.iter().all(is_unasked)
 }
 
 fn phase(engine: &Engine, now: Timestamp) -> Phase {

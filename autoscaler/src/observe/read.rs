@@ -33,11 +33,13 @@ pub fn engine_sample(metrics: &EngineMetrics, at: Timestamp) -> EngineSample {
     if !metrics.has_vllm_metrics {
         return EngineSample::without_vllm_metrics(at);
     }
+    // A decode engine has room for those whose cache is on its way: they are in service, and no sign that it is full.
+    let deferred = metrics.total(|model| model.requests_deferred).unwrap_or(0.0);
     EngineSample {
         at,
         has_vllm_metrics: true,
-        running: metrics.total(|model| model.requests_running),
-        waiting: metrics.total(|model| model.requests_waiting),
+        running: metrics.total(|model| model.requests_running).map(|running| running + deferred),
+        waiting: metrics.total(|model| model.requests_waiting).map(|waiting| (waiting - deferred).max(0.0)),
         kv_cache_usage: metrics.models.values().filter_map(|model| model.kv_cache_usage).reduce(f64::max),
         finished_total: metrics.total(|model| model.requests_finished_total),
         ttft: sum_count(metrics, |model| model.time_to_first_token_seconds.as_ref()),
@@ -119,6 +121,16 @@ mod tests {
     use engines::exposition;
 
     use super::*;
+
+    #[test]
+    fn a_request_whose_cache_is_on_its_way_has_its_place_in_the_engine() {
+        let page = "vllm:num_requests_running{model_name=\"m\"} 7\n\
+            vllm:num_requests_waiting{model_name=\"m\"} 5\n\
+            vllm:num_requests_waiting_by_reason{model_name=\"m\",reason=\"capacity\"} 3\n\
+            vllm:num_requests_waiting_by_reason{model_name=\"m\",reason=\"deferred\"} 2\n";
+        let sample = engine_sample(&EngineMetrics::from_exposition(&exposition::parse(page)), Timestamp::UNIX_EPOCH);
+        assert_eq!((sample.running, sample.waiting), (Some(9.0), Some(3.0)));
+    }
 
     #[test]
     fn a_routers_page_is_read_by_served_name() {

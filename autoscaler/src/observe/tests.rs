@@ -72,6 +72,7 @@ pub(crate) fn settings() -> Settings {
         capacity_prior: 32.0,
         rhythm: autoscaler_plan::Rhythm::DAY,
         queue: autoscaler_plan::Queue::Deadline,
+        tier: None,
         engine_profile: None,
         floors: Vec::new(),
         paused: false,
@@ -152,6 +153,20 @@ async fn a_router_that_starts_is_not_waited_for() {
     let share = Share { own: 0, all: 0, targets: 1 };
     let facts = facts(&view(&[], &routers, share), &readings, &freshness(), later(1));
     assert_eq!(facts.router, RouterFacts::Replicas(Vec::new()));
+}
+
+#[test]
+fn a_router_that_was_never_asked_for_a_model_is_none_of_its_tiers() {
+    let (readings, routers) = (Readings::default(), [engine("ns/r-0", "http://127.0.0.1:9", EngineState::Ready)]);
+    let of = |tier, received_total| {
+        let model = read::RouterModel { received_total, ..read::RouterModel::default() };
+        readings.put_router("ns/r-0", clock(), [("m".to_owned(), model)].into());
+        let mut view = view(&[], &routers, Share { own: 0, all: 0, targets: 1 });
+        view.settings.tier = tier;
+        facts(&view, &readings, &freshness(), later(1)).router != RouterFacts::NotConfigured
+    };
+    let decode = Some(autoscaler_plan::Tier::Decode);
+    assert_eq!((of(None, 0.0), of(decode, 0.0), of(decode, 1.0)), (true, false, true));
 }
 
 #[test]

@@ -34,6 +34,7 @@ const REHEARSALS_AT_ONCE: usize = 1;
 pub struct Source {
     client: Client,
     arrivals: String,
+    asks_routers: bool,
     in_a_cluster: bool,
     window: Duration,
     pub(super) questions: Semaphore,
@@ -90,12 +91,19 @@ impl Source {
         let default = if in_a_cluster { ARRIVALS } else { ARRIVALS_ON_ONE_HOST };
         Ok(Self {
             client,
+            asks_routers: config.arrivals.is_none(),
             arrivals: config.arrivals.clone().unwrap_or_else(|| default.to_owned()),
             in_a_cluster,
             window: config.window.0,
             questions: Semaphore::new(QUESTIONS_AT_ONCE),
             rehearsals: Semaphore::new(REHEARSALS_AT_ONCE),
         })
+    }
+
+    /// Whether it is asked for what our routers received, and not for what somebody wrote.
+    #[must_use]
+    pub fn asks_routers(&self) -> bool {
+        self.asks_routers
     }
 
     /// What arrived in the `span` seconds before `now`, in steps of about `step` seconds; of a name that several targets

@@ -264,6 +264,7 @@ fn settings(
         floors: Vec::new(),
         rhythm,
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     })
 }

@@ -189,10 +189,13 @@ pub enum FitError {
 /// Measured steps needed where there is no prior: one more than unknowns, or the residuals would say nothing.
 pub const LEAST_STEPS: usize = UNKNOWNS + 1;
 
+/// Share of the expected fixed part that stands for one too small to be measured.
+const NEGLIGIBLE_SHARE: f64 = 1e-3;
+
 /// Fits the parameters of a step to measurements, and to a prior where there is one.
 ///
 /// # Errors
-/// When a number is out of its range, when there are fewer than [`LEAST_STEPS`] steps without a prior, or when no `α > 0`
+/// When a number is out of its range, and without a prior when there are fewer than [`LEAST_STEPS`] steps or when no `α > 0`
 /// fits.
 pub fn fit(observations: &[Observation], prior: Option<&Prior>) -> Result<Fit, FitError> {
     observations.iter().try_for_each(Observation::validate)?;
@@ -230,9 +233,11 @@ pub fn fit(observations: &[Observation], prior: Option<&Prior>) -> Result<Fit, F
             break;
         }
     }
-    let step = step_time(&round.solution);
+    let mut step = step_time(&round.solution);
     if step.fixed_seconds <= 0.0 {
-        return Err(FitError::NoFixedPart);
+        // Measured at high concurrency alone, it is lost among the rest. Whoever has a prior knows that there is one.
+        let Some(prior) = prior else { return Err(FitError::NoFixedPart) };
+        step.fixed_seconds = NEGLIGIBLE_SHARE * prior.step.fixed_seconds;
     }
     let effective_observations = observations
         .iter()

@@ -118,6 +118,17 @@ fn one_level_tells_the_speed_and_the_prior_the_shape() {
 }
 
 #[test]
+fn steps_that_grow_faster_than_their_load_have_a_small_fixed_part_where_there_is_a_prior() {
+    let prior = Prior { step: presets()[0].step, scale_deviation: 2.0, shape_deviation: 0.7 };
+    let shape = workload(1000.0, 200.0);
+    let step = |n: f64| Observation::step(Batch::steady(n, &shape), 0.01 * n - 0.03).times(1e6);
+    let steps: Vec<Observation> = [4.0, 5.0, 6.0, 8.0, 10.0, 12.0].map(step).into();
+    assert_eq!(fit(&steps, None).expect_err("no fixed part"), FitError::NoFixedPart);
+    let found = fit(&steps, Some(&prior)).expect("a prior").step;
+    assert!(found.validate().is_ok() && found.fixed_seconds < 0.0011 * prior.step.fixed_seconds, "{found:?}");
+}
+
+#[test]
 fn refusals_say_what_would_help() {
     let step = presets()[0].step;
     let few = fit(&measured(&step, &grid()[..3], |_| 1.0), None).expect_err("three of four");

@@ -25,6 +25,8 @@ pub struct ModelMetrics {
     pub requests_running: Option<f64>,
     /// Requests that wait for a place in the batch.
     pub requests_waiting: Option<f64>,
+    /// Those of them that wait for something else, such as a KV cache on its way from a prefill engine; `None` if not told.
+    pub requests_deferred: Option<f64>,
     /// Share of KV blocks in use, 0 to 1, mean over ranks.
     pub kv_cache_usage: Option<f64>,
     /// Prompt tokens processed since start.
@@ -110,6 +112,9 @@ impl ModelMetrics {
         match name {
             "num_requests_running" => add(&mut self.requests_running, value),
             "num_requests_waiting" => add(&mut self.requests_waiting, value),
+            "num_requests_waiting_by_reason" if sample.label("reason") == Some("deferred") => {
+                add(&mut self.requests_deferred, value);
+            }
             "kv_cache_usage_perc" | "gpu_cache_usage_perc" => {
                 add(&mut self.kv_cache_usage, value);
                 return true;
@@ -200,6 +205,16 @@ mod tests {
         let metrics = EngineMetrics::from_exposition(&parse(page));
         assert_eq!(metrics.models["m"].requests_running, Some(4.0));
         assert!((metrics.models["m"].kv_cache_usage.unwrap() - 0.4).abs() < 1e-9);
+    }
+
+    #[test]
+    fn requests_that_wait_for_something_else_than_room_are_told_apart() {
+        let page = "vllm:num_requests_waiting{model_name=\"m\"} 5\n\
+                    vllm:num_requests_waiting_by_reason{model_name=\"m\",reason=\"capacity\"} 3\n\
+                    vllm:num_requests_waiting_by_reason{model_name=\"m\",reason=\"deferred\"} 2\n";
+        let metrics = EngineMetrics::from_exposition(&parse(page));
+        assert_eq!(metrics.models["m"].requests_waiting, Some(5.0));
+        assert_eq!(metrics.models["m"].requests_deferred, Some(2.0));
     }
 
     #[test]

@@ -64,10 +64,14 @@ fn growth(before: SumCount, now: SumCount) -> Option<SumCount> {
 pub(crate) struct LatencySample {
     /// Mean requests in service.
     pub(crate) in_service: f64,
+    /// Mean requests whose latency this is: those before their first token, or those between two.
+    pub(crate) in_progress: f64,
     /// Mean latency in seconds.
     pub(crate) seconds: f64,
     /// Weight: the interval's length in control periods.
     pub(crate) weight: f64,
+    /// Somebody waited at one of its looks.
+    pub(crate) waited: bool,
 }
 
 /// One look at one engine, from its own metrics or from the router's.
@@ -150,8 +154,7 @@ impl Intervals {
                 ENOUGH_TOKENS,
                 load.period_seconds,
             ),
-            // A first token that waited in a queue tells of the queue, not of the batch: a full engine is told otherwise.
-            ttft: self.ttft.close_calm(load.ttft, load.period_seconds),
+            ttft: self.ttft.close(load.ttft, ENOUGH_FIRST_TOKENS, load.period_seconds),
             full_at: full.then_some(load.in_service),
             calm: !waited,
             finished: load.tokens.since(&last.tokens),
@@ -162,11 +165,6 @@ impl Intervals {
 impl Interval {
     fn restart(&mut self, base: Option<SumCount>) {
         *self = Self { base, ..Self::default() };
-    }
-
-    fn close_calm(&mut self, now: Option<SumCount>, period: f64) -> Option<LatencySample> {
-        let waited = self.waited;
-        self.close(now, ENOUGH_FIRST_TOKENS, period).filter(|_| !waited)
     }
 
     /// Ends the interval if enough happened in it.
@@ -183,9 +181,9 @@ impl Interval {
         if count < enough {
             return None;
         }
-        let in_service = self.request_seconds / self.seconds;
-        let weight = (self.seconds / period).min(HEAVIEST_PERIODS);
+        let (in_service, in_progress) = (self.request_seconds / self.seconds, sum / self.seconds);
+        let (weight, waited) = ((self.seconds / period).min(HEAVIEST_PERIODS), self.waited);
         self.restart(now);
-        (in_service > 0.0 && sum > 0.0).then_some(LatencySample { in_service, seconds: sum / count, weight })
+        (sum > 0.0).then_some(LatencySample { in_service, in_progress, seconds: sum / count, weight, waited })
     }
 }

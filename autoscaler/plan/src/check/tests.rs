@@ -29,6 +29,7 @@ fn facts(running: f64) -> Facts {
         floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     };
     let engine = |id: usize| EngineFacts {

@@ -32,6 +32,7 @@ pub(super) fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestam
     let startup = state.startup.quantiles(believed);
 
     let memory = (MEMORY_STARTUPS * startup.p95_seconds).max(MEMORY_PERIODS * settings.control_period_seconds);
+    state.capacity.serve(settings.tier);
     state.capacity.fade(elapsed, memory);
     let warm_after = (WARM_SHARE * startup.p50_seconds)
         .clamp(2.0 * settings.control_period_seconds, WARM_MOST_SECONDS.max(2.0 * settings.control_period_seconds));

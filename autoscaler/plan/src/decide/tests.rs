@@ -22,6 +22,7 @@ pub(crate) fn settings() -> Settings {
         floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     }
 }
@@ -333,6 +334,7 @@ fn a_restart_continues_without_a_jump() {
 mod orders;
 mod properties;
 mod schedule;
+mod tier;
 
 #[test]
 fn the_words_of_the_reasons_are_these() {

@@ -20,6 +20,7 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         floors: Vec::new(),
         rhythm: Rhythm::DAY,
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     };
     let sample = RouterSample {

@@ -39,11 +39,6 @@ impl Part<'_> {
         self.decision.kept(self.facts.replicas)
     }
 
-    /// Whether what it has ordered does not come: a stock-out, or engines that crash. Only what is Ready is counted on then.
-    fn is_stuck(&self) -> bool {
-        self.decision.credit.is_some_and(|credit| credit.starting > 0 && credit.first_ready_seconds <= 0.0)
-    }
-
     /// Replicas that its share of the requests needs, were there no maximum and no whole replicas.
     fn need(&self) -> f64 {
         let Decision { demand, plan, wanted, .. } = self.decision;
@@ -60,7 +55,7 @@ impl Part<'_> {
         let least = u32::from(self.facts.router == RouterFacts::NotConfigured);
         let scheduled = schedule::binding(&settings.floors, self.decision.startup.p95_seconds, now);
         let least = least.max(settings.min_replicas).max(scheduled.map_or(0, |floor| floor.min_replicas));
-        let most = if self.is_stuck() { self.ready().max(least) } else { settings.max_replicas };
+        let most = if self.decision.is_stuck() { self.ready().max(least) } else { settings.max_replicas };
         (least.min(settings.max_replicas), most.min(settings.max_replicas))
     }
 
@@ -137,7 +132,7 @@ fn hold(parts: &[Part<'_>], variants: &[Variant], target: &Cover) -> Vec<u32> {
     let held = parts.iter().zip(variants).zip(&target.replicas).map(|((part, variant), &granted)| {
         let most = if part.is_fixed() { granted } else { part.facts.settings.max_replicas };
         let there = part.facts.replicas.min(most);
-        let kept = if part.is_stuck() { there } else { part.kept().min(most) };
+        let kept = if part.decision.is_stuck() { there } else { part.kept().min(most) };
         Variant {
             // What has shown nothing yet is not relied on for more than it carries now.
             capacity_requests: if part.decision.capacity.confidence > 0.0 {
@@ -182,7 +177,7 @@ fn grant(parts: &[Part<'_>], part: &Part<'_>, target: &Cover, granted: u32, repl
         because.push(Reason::new(reasons::LEAST_PRICE, f64::from(granted), message));
     }
     let kept = granted.max(part.kept());
-    if replicas > kept && !part.is_stuck() {
+    if replicas > kept && !part.decision.is_stuck() {
         let message = format!("{} replicas more than the {kept} planned serve until others are Ready", replicas - kept);
         because.insert(0, Reason::new(reasons::SERVES_UNTIL_OTHERS, f64::from(replicas), message));
     }

@@ -24,6 +24,7 @@ fn settings() -> Settings {
         // In steps of two minutes, for a test that takes no time.
         rhythm: Rhythm::new(DAY, 1.0, 120.0).expect("valid"),
         queue: Queue::Deadline,
+        tier: None,
         paused: false,
     }
 }
