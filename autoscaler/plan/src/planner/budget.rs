@@ -11,7 +11,7 @@ use super::shadow::{Score, Shadow};
 const CHOICES: f64 = 24.0;
 
 /// Before this share of a season has passed there is no record to choose by.
-const UNTRIED: f64 = 1.0 / 24.0;
+const UNTRIED: f64 = 1.0 / 12.0;
 
 /// A shadow's record fades over this share of the seasons seen, for the first of them were planned by a forecast that had
 /// learned nothing: at least over this share of the account's, and over seven at most.

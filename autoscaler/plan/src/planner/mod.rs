@@ -161,6 +161,9 @@ impl Planner {
 pub(crate) struct Saved {
     record: Record,
     scores: Vec<Score>,
+    /// What has come since the scores were last folded.
+    #[serde(default)]
+    fresh: Vec<Score>,
     budget: Spent,
     rung: usize,
 }
@@ -177,6 +180,7 @@ impl Planner {
         Saved {
             record: self.forecaster.record().clone(),
             scores: self.shadows.iter().map(|shadow| shadow.score).collect(),
+            fresh: self.shadows.iter().map(|shadow| shadow.fresh).collect(),
             budget: self.budget.spent().clone(),
             rung: self.rung,
         }
@@ -188,6 +192,9 @@ impl Planner {
         if saved.scores.len() == self.shadows.len() && saved.rung < self.shadows.len() {
             for (shadow, score) in self.shadows.iter_mut().zip(&saved.scores) {
                 shadow.score = *score;
+            }
+            for (shadow, fresh) in self.shadows.iter_mut().zip(&saved.fresh) {
+                shadow.fresh = *fresh;
             }
             self.budget.restore(saved.budget.clone());
             self.rung = saved.rung;
