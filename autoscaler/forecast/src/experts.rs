@@ -4,7 +4,7 @@ use crate::history::History;
 use crate::rhythm::Rhythm;
 
 /// How many experts there are.
-pub(crate) const EXPERTS: usize = 5;
+pub(crate) const EXPERTS: usize = 6;
 
 /// Seasons that are compared with.
 const SEASONS: u64 = 7;
@@ -32,12 +32,25 @@ pub enum ExpertKind {
     PersistenceShort,
     /// The same, from the level of the last 10 minutes.
     PersistenceLong,
+    /// The same time of earlier seasons, moved up or down to the present: what repeats is added to what does not.
+    MovedDay,
 }
 
 impl ExpertKind {
     /// All, in the order of their indices.
-    pub const ALL: [Self; EXPERTS] =
-        [Self::ScaledDay, Self::Day, Self::PersistenceNow, Self::PersistenceShort, Self::PersistenceLong];
+    pub const ALL: [Self; EXPERTS] = [
+        Self::ScaledDay,
+        Self::Day,
+        Self::PersistenceNow,
+        Self::PersistenceShort,
+        Self::PersistenceLong,
+        Self::MovedDay,
+    ];
+
+    /// Whether it compares with the same time of earlier seasons.
+    pub(crate) fn is_day(self) -> bool {
+        matches!(self, Self::ScaledDay | Self::Day | Self::MovedDay)
+    }
 
     /// In words.
     #[must_use]
@@ -48,6 +61,7 @@ impl ExpertKind {
             Self::PersistenceNow => "the present, moving as in the last day",
             Self::PersistenceShort => "the last minutes, moving as in the last day",
             Self::PersistenceLong => "the last ten minutes, moving as in the last day",
+            Self::MovedDay => "earlier days moved to the present level",
         }
     }
 }
@@ -148,7 +162,7 @@ pub(crate) fn paths(
 ) {
     paths.clear();
     match kind {
-        ExpertKind::ScaledDay | ExpertKind::Day => {
+        ExpertKind::ScaledDay | ExpertKind::Day | ExpertKind::MovedDay => {
             for day in 1..=SEASONS {
                 let Some(same_time) = history.next().checked_sub(day * season as u64) else { break };
                 for base in
@@ -164,8 +178,18 @@ pub(crate) fn paths(
                     } else {
                         1.0
                     };
-                    let gap = present.now - ratio * history.mean_before(base, windows.now);
-                    let fade = if gap > 0.0 { windows.fade_up } else { windows.fade_down };
+                    let gap = if kind == ExpertKind::MovedDay {
+                        // What stays is not to be the noise of half a minute.
+                        present.short - history.mean_before(base, windows.short)
+                    } else {
+                        present.now - ratio * history.mean_before(base, windows.now)
+                    };
+                    let fade = match kind {
+                        // Whoever sends more than on other days, and follows no clock, goes on.
+                        ExpertKind::MovedDay => f64::INFINITY,
+                        _ if gap > 0.0 => windows.fade_up,
+                        _ => windows.fade_down,
+                    };
                     paths.push(Path { base, ratio, gap, fade });
                 }
             }
@@ -178,7 +202,7 @@ pub(crate) fn paths(
                 let (ratio, fade) = match kind {
                     ExpertKind::PersistenceShort => (ratio(present.short, start.short), windows.fade_short),
                     ExpertKind::PersistenceLong => (ratio(present.long, start.long), windows.fade_long),
-                    ExpertKind::PersistenceNow | ExpertKind::ScaledDay | ExpertKind::Day => {
+                    ExpertKind::PersistenceNow | ExpertKind::ScaledDay | ExpertKind::Day | ExpertKind::MovedDay => {
                         let (ratio, full) =
                             (ratio(present.now, start.now), (present.now + LEVEL_FLOOR) / (start.now + LEVEL_FLOOR));
                         let gap = if ratio < full { present.now - ratio * start.now } else { 0.0 };

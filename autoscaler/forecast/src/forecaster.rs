@@ -173,7 +173,7 @@ impl Forecaster {
         let present = Present::of(history, windows);
         let day_known =
             self.rhythm.compares_days() && history.next() >= history.first() + season as u64 + windows.now as u64;
-        let available = [day_known, day_known, true, true, true].map(|is| is && !history.is_empty());
+        let available = ExpertKind::ALL.map(|kind| (day_known || !kind.is_day()) && !history.is_empty());
         self.weights = self.record.mixing.weights(&available);
 
         let stride = startup_steps.div_ceil(POINTS);
@@ -279,10 +279,26 @@ mod tests {
                 forecaster.push(if step % season < 20 { 8.0 } else { 1.0 });
                 forecaster.look(12);
             }
-            let is_day = |kind| matches!(kind, ExpertKind::ScaledDay | ExpertKind::Day);
-            forecaster.weights().filter(|(kind, _)| is_day(*kind)).map(|(_, weight)| weight).sum()
+            forecaster.weights().filter(|(kind, _)| kind.is_day()).map(|(_, weight)| weight).sum()
         };
         let (with, without) = (day_weight(rhythm), day_weight(rhythm.without_days()));
         assert!(with > 0.5 && without <= 0.0, "{with} {without}");
+    }
+
+    #[test]
+    fn a_client_that_follows_no_clock_does_not_hide_what_comes_each_day() {
+        let rhythm = Rhythm::new(60.0, 1.0 / 80.0, 0.25).expect("valid");
+        let season = rhythm.season() as u64;
+        let mut forecaster = Forecaster::new(rhythm, 0);
+        for step in 0..8 * season {
+            let others = if (100..112).contains(&(step % season)) { 6.0 } else { 1.0 };
+            // On for some hours or off, at another time each day.
+            let client = if scatter(step / 84).is_multiple_of(2) { 9.0 } else { 0.0 };
+            forecaster.push(others + client);
+            forecaster.look(12);
+        }
+        let weights: Vec<_> = forecaster.weights().collect();
+        let leads = weights.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(kind, _)| *kind);
+        assert_eq!(leads, Some(ExpertKind::MovedDay), "{weights:?}");
     }
 }

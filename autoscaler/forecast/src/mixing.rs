@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::experts::{EXPERTS, ExpertKind};
 
@@ -18,6 +18,7 @@ pub(crate) type Quantiles = [Option<[f64; JUDGED.len()]>; EXPERTS];
 /// Fading pinball losses of the experts, and forecasts that wait to be judged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Mixing {
+    #[serde(deserialize_with = "losses_of_any_version")]
     losses: [f64; EXPERTS],
     /// Made anew by living through the last steps again: they do not depend on the losses.
     #[serde(skip)]
@@ -52,7 +53,7 @@ impl Mixing {
                 let old = &mut self.losses[expert];
                 if *old <= 0.0 {
                     // A newcomer starts at the standing of plain persistence, not at zero.
-                    let is_day = expert <= ExpertKind::Day as usize;
+                    let is_day = ExpertKind::ALL[expert].is_day();
                     *old = if is_day && general > 0.0 { general } else { loss / (1.0 - keep) };
                 }
                 *old = *old * keep + loss;
@@ -79,6 +80,15 @@ impl Mixing {
     }
 }
 
+/// A record that was kept when there were fewer experts: those that came later are appended to [`ExpertKind::ALL`], and begin
+/// as newcomers.
+fn losses_of_any_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; EXPERTS], D::Error> {
+    let kept = Vec::<f64>::deserialize(deserializer)?;
+    let mut losses = [0.0; EXPERTS];
+    losses.iter_mut().zip(kept).for_each(|(loss, kept)| *loss = kept);
+    Ok(losses)
+}
+
 /// Loss of a forecast quantile: what lies above it costs `level`, what lies below `1 - level`.
 fn pinball(level: f64, above: f64) -> f64 {
     if above > 0.0 { level * above } else { (level - 1.0) * above }
@@ -99,7 +109,7 @@ mod tests {
         }
         let weights = mixing.weights(&[true; EXPERTS]);
         assert!(weights[0] > 0.99, "{weights:?}");
-        let without = mixing.weights(&[false, true, true, true, true]);
+        let without = mixing.weights(&[false, true, true, true, true, true]);
         assert!(without[0] <= 0.0 && (without.iter().sum::<f64>() - 1.0).abs() < 1e-12);
     }
 
@@ -110,5 +120,16 @@ mod tests {
         mixing.remember(2, 14, [Some([5.0; 3]); EXPERTS]);
         mixing.judge(14, 20.0, |_, _| 10.0);
         assert!(mixing.pending.is_empty() && mixing.losses.iter().all(|loss| *loss > 0.0), "{mixing:?}");
+    }
+
+    #[test]
+    fn a_record_of_fewer_experts_is_taken_up_and_those_that_came_later_begin_as_newcomers() {
+        let kept = r#"{"losses":[5.0,4.0,3.0,2.0,1.0]}"#;
+        let mut mixing: Mixing = serde_json::from_str(kept).expect("readable");
+        assert_eq!(mixing.losses.map(|loss| loss as u32), [5, 4, 3, 2, 1, 0]);
+        mixing.remember(0, 1, [Some([10.0; 3]); EXPERTS]);
+        mixing.judge(1, 20.0, |_, _| 10.0);
+        let (moved, plain) = (ExpertKind::MovedDay as usize, ExpertKind::PersistenceNow as usize);
+        assert!((mixing.losses[moved] - mixing.losses[plain]).abs() < 1e-12, "{mixing:?}");
     }
 }
