@@ -55,8 +55,8 @@ const fn setting(price: usize, gain: f64, hold_minutes: f64) -> Setting {
 }
 
 /// Margins and holds of the shadows that follow the present.
-const PRESENT_GAINS: [f64; 8] = [1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0, 5.0];
-const PRESENT_HOLD_MINUTES: [f64; 3] = [2.0, 10.0, 60.0];
+const PRESENT_GAINS: [f64; 4] = [1.2, 1.35, 1.6, 2.0];
+const PRESENT_HOLD_MINUTES: [f64; 2] = [2.0, 20.0];
 
 /// All settings: those of the layers first.
 pub(crate) fn ladder() -> Vec<Setting> {
