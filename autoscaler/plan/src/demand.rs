@@ -37,8 +37,8 @@ const FULL_SHARE: f64 = 0.93;
 /// Inflow over outflow of a fleet that cannot keep up are believed up to this ratio.
 const MOST_OVERLOAD: f64 = 4.0;
 
-/// Of what an overload shows so much counts: the ends of its waves are seen a little late.
-const SEEN_SHARE: f64 = 0.85;
+/// Of what an overload shows so much counts at once: the ends of its waves are seen a little late.
+const OVERLOAD_SHARE: f64 = 0.85;
 
 /// Counts of arrivals kept: a service time of eight minutes at a control period of two seconds.
 const MOST_ARRIVAL_COUNTS: usize = 240;
@@ -179,19 +179,20 @@ impl DemandState {
         self.lately.drain(..self.lately.len() - looks);
         // After a start less than a service time is known: what is there already stays in part.
         let before = (1.0 - seconds / stay).max(0.0) * self.offered.unwrap_or(look.in_service + look.waiting);
-        // What is in service is certain, and at most what it would be at capacity.
-        let certain = look.in_service.max(SEEN_SHARE * self.seen(look, times));
-        self.offered = Some((requests + before).max(certain));
+        let outflow = self.outflow.0.unwrap_or(0.0);
+        let is_overloaded = look.waiting > times.ttft_seconds * outflow;
+        let whole = self.through_a_full_fleet(look);
+        // What is in service is certain, unless it is the rest of what came before.
+        let seen = if is_overloaded { OVERLOAD_SHARE * whole } else { 0.0 }.max(look.in_service.min(whole));
+        self.offered = Some((requests + before).max(seen));
     }
 
-    /// What an overload shows, whatever the model says: while more waits than can be served in time, what is in service and in
-    /// proportion what arrives beyond what ends.
-    fn seen(&self, look: &Look, times: Times) -> f64 {
+    /// What would be in service if a full fleet were large enough, whatever the model says: by Little's law what is in service in
+    /// the proportion of what comes to what ends.
+    fn through_a_full_fleet(&self, look: &Look) -> f64 {
         match (self.inflow.0, self.outflow.0) {
-            (Some(inflow), Some(outflow)) if outflow > 0.0 && look.waiting > times.ttft_seconds * outflow => {
-                look.in_service * (inflow / outflow).clamp(1.0, MOST_OVERLOAD)
-            }
-            _ => 0.0,
+            (Some(inflow), Some(outflow)) if outflow > 0.0 => look.in_service * (inflow / outflow).min(MOST_OVERLOAD),
+            _ => look.in_service,
         }
     }
 
@@ -210,16 +211,17 @@ impl DemandState {
     }
 
     /// Holds the model's service time against what is in service: were it right, that would be what arrived within it. Engines
-    /// that are not full are faster and hold less; a fleet that is full holds no more than it can, so it can only show that
-    /// the model's time is too short.
+    /// that are not full are faster and hold less; a fleet that is full holds no more than it can, so what comes and ends counts.
     fn correct(&mut self, look: &Look, times: Times) {
         let (Some(modelled), Some(present)) = (times.service_seconds, times.present_service_seconds) else { return };
         let arrived = self.arrived_within(modelled);
         if arrived.seconds < modelled.min(MOST_ARRIVAL_COUNTS as f64 * times.elapsed_seconds) || present <= 0.0 {
             return;
         }
-        let in_service = look.in_service * modelled / present;
-        if is_full(look, times) && in_service < arrived.requests * self.correction() {
+        let is_full = is_full(look, times);
+        let held = if is_full { look.in_service.min(self.through_a_full_fleet(look)) } else { look.in_service };
+        let in_service = held * modelled / present;
+        if is_full && in_service < arrived.requests * self.correction() {
             return;
         }
         let per_second = arrived.requests / arrived.seconds;

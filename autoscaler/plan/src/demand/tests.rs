@@ -263,5 +263,5 @@ fn a_full_engine_that_holds_no_more_makes_no_request_look_shorter() {
 fn a_fleet_that_cannot_keep_up_shows_by_how_much_whatever_the_model_says() {
     // Of two requests a second one is served every two seconds: the fleet is a quarter of what is asked for.
     let demand = demand_of(100.0, 8.0, |_| Shown { arrivals: 2.0, answers: 0.5, in_service: 8.0, waiting: 60.0 });
-    assert!((demand.replicas - SEEN_SHARE * 4.0).abs() < 0.1, "{demand:?}");
+    assert!((demand.replicas - OVERLOAD_SHARE * 4.0).abs() < 0.1, "{demand:?}");
 }

@@ -31,7 +31,7 @@ const MOST_ACCOUNT_SEASONS: f64 = 28.0;
 
 /// For each season of the account, aim below what is allowed by this share of it, and let the highest exchange rate grow by it:
 /// the longer it takes to see that too much was missed, the less the plan may rely on the record.
-const CAUTION: f64 = 0.0075;
+const CAUTION: f64 = 0.0175;
 
 /// And by this share of it in any case: what late requests are in demand is known to some hundredths.
 const RESERVE: f64 = 0.02;
