@@ -29,8 +29,8 @@ const ACCOUNT_SEASONS_TIMES_ALLOWED: f64 = 0.02;
 const LEAST_ACCOUNT_SEASONS: f64 = 1.0;
 const MOST_ACCOUNT_SEASONS: f64 = 28.0;
 
-/// For each season of the account, aim below what is allowed by this share of it, and let the highest exchange rate grow by it:
-/// the longer it takes to see that too much was missed, the less the plan may rely on the record.
+/// For each season of the account, aim below what is allowed by this share of it: the longer it takes to see that too much was
+/// missed, the less the plan may rely on the record.
 const CAUTION: f64 = 0.0175;
 
 /// And by this share of it in any case: what late requests are in demand is known to some hundredths.
@@ -51,6 +51,9 @@ const DOUBT: f64 = 0.2;
 const LEAST_RATE: f64 = 0.5;
 const MOST_RATE_OF_ALLOWED: f64 = 0.485;
 const RATES: i32 = 40;
+
+/// The highest rate grows by this with each season of the account.
+const RATE_GROWTH: f64 = 0.0125;
 
 /// Misses and demand so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -157,7 +160,7 @@ impl Budget {
         let carry = if season > 0.0 && self.feeds_back { saved / (CARRY_SEASONS * season) } else { 0.0 };
         self.spent.goal = (aim + carry).clamp(LEAST_GOAL * allowed, (1.0 + 1.0 / account) * allowed);
         let optimism = if self.feeds_back { self.optimism(allowed * season) } else { 1.0 };
-        let most_rate = ((MOST_RATE_OF_ALLOWED + CAUTION * account) / allowed.max(1e-6)).max(LEAST_RATE);
+        let most_rate = ((MOST_RATE_OF_ALLOWED + RATE_GROWTH * account) / allowed.max(1e-6)).max(LEAST_RATE);
         let growth = (most_rate / LEAST_RATE).powf(1.0 / f64::from(RATES - 1));
         let mut chosen = 0;
         for step in 0..RATES {
