@@ -16,6 +16,7 @@ use crate::score::Period;
 use crate::standby::StandbyTier;
 use crate::startup::seconds_between;
 use crate::state::State;
+use crate::tiers::Tier;
 use learn::{learn, wake};
 use rails::Plan;
 
@@ -46,7 +47,8 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
         startup_seconds: startup.p95_seconds,
         next_seconds: tier.map_or(startup.p95_seconds, |tier| tier.next_seconds(&startup)),
         service_seconds: capacity.service_seconds,
-        present_service_seconds: capacity.present_service_seconds,
+        // A prefill engine holds its batch for a moment: what it has in service says nothing of how long that takes.
+        present_service_seconds: capacity.present_service_seconds.filter(|_| settings.tier != Some(Tier::Prefill)),
         capacity_requests: capacity.requests,
         ttft_seconds: settings.objective.ttft_seconds,
     };
