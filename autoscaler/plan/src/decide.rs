@@ -47,10 +47,10 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
         startup_seconds: startup.p95_seconds,
         next_seconds: tier.map_or(startup.p95_seconds, |tier| tier.next_seconds(&startup)),
         service_seconds: capacity.service_seconds,
-        // A prefill engine holds its batch for a moment: what it has in service says nothing of how long that takes.
-        present_service_seconds: capacity.present_service_seconds.filter(|_| settings.tier != Some(Tier::Prefill)),
+        present_service_seconds: capacity.present_service_seconds,
         capacity_requests: capacity.requests,
         ttft_seconds: settings.objective.ttft_seconds,
+        serves_in_batches: settings.tier == Some(Tier::Prefill),
     };
     state.demand.learn(facts, &look, times);
     state.demand.retain(facts);

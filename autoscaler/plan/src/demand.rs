@@ -100,6 +100,9 @@ pub(crate) struct Times {
     pub(crate) capacity_requests: f64,
     /// Objective of the time to first token.
     pub(crate) ttft_seconds: f64,
+    /// Engines take a batch and end it whole, as prefill does: what they hold at a moment says little of how long it stays, so
+    /// what they ended corrects the model.
+    pub(crate) serves_in_batches: bool,
 }
 
 /// Arrivals of the last looks.
@@ -158,6 +161,10 @@ impl DemandState {
             let window = startup_seconds.max(30.0 * period);
             self.served.add(look.in_service, elapsed_seconds, window);
             self.ended.add(ended / elapsed_seconds, elapsed_seconds, window);
+            if let Some(present) = times.present_service_seconds.filter(|_| times.serves_in_batches) {
+                let memory = MOST_CORRECTION_STARTUPS * startup_seconds;
+                self.fold(look.in_service * elapsed_seconds, ended * present, elapsed_seconds, memory);
+            }
         }
         self.offer(arrived, look, times);
     }
@@ -215,7 +222,8 @@ impl DemandState {
     fn correct(&mut self, look: &Look, times: Times) {
         let (Some(modelled), Some(present)) = (times.service_seconds, times.present_service_seconds) else { return };
         let arrived = self.arrived_within(modelled);
-        if arrived.seconds < modelled.min(MOST_ARRIVAL_COUNTS as f64 * times.elapsed_seconds) || present <= 0.0 {
+        let is_known = arrived.seconds >= modelled.min(MOST_ARRIVAL_COUNTS as f64 * times.elapsed_seconds);
+        if times.serves_in_batches || !is_known || present <= 0.0 {
             return;
         }
         let is_full = is_full(look, times);
@@ -228,9 +236,15 @@ impl DemandState {
         let memory = CORRECTION_STARTUPS * times.startup_seconds;
         let memory = if per_second > 0.0 { memory.max(CORRECTION_REQUESTS / per_second) } else { memory };
         let memory = memory.min(MOST_CORRECTION_STARTUPS * times.startup_seconds);
-        let keep = (-times.elapsed_seconds / memory).exp();
-        self.stayed = self.stayed * keep + in_service * times.elapsed_seconds;
-        self.expected_to_stay = self.expected_to_stay * keep + arrived.requests * times.elapsed_seconds;
+        let elapsed = times.elapsed_seconds;
+        self.fold(in_service * elapsed, arrived.requests * elapsed, elapsed, memory);
+    }
+
+    /// Adds request-seconds in service, as seen and as expected, to fading sums.
+    fn fold(&mut self, stayed: f64, expected: f64, elapsed_seconds: f64, memory_seconds: f64) {
+        let keep = (-elapsed_seconds / memory_seconds).exp();
+        self.stayed = self.stayed * keep + stayed;
+        self.expected_to_stay = self.expected_to_stay * keep + expected;
     }
 
     /// Seconds a request is in service at capacity: what the engine model says, corrected by what was seen of it (long

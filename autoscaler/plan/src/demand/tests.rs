@@ -69,6 +69,7 @@ fn times(elapsed_seconds: f64) -> Times {
         present_service_seconds: None,
         capacity_requests: 8.0,
         ttft_seconds: 1.0,
+        serves_in_batches: false,
     }
 }
 
