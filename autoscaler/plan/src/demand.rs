@@ -2,14 +2,17 @@
 //!
 //! What arrives is never taken from throughput, which a full fleet censors.
 
+mod counters;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
 use crate::decision::Demand;
-use crate::facts::{EngineSample, Facts, Observation, Phase, RouterFacts, RouterObservation, RouterSample, SumCount};
-use crate::look::{Look, router_view};
+use crate::facts::Facts;
+use crate::look::Look;
+use counters::Counter;
 
 /// The load is averaged over this share of the start-up time before the reactive floor acts on it: a start that takes
 /// minutes need not answer a blip of seconds.
@@ -137,11 +140,11 @@ impl DemandState {
         }
         self.in_service.add(look.in_service, elapsed_seconds, smooth);
         self.waiting.add(look.waiting, elapsed_seconds, smooth);
-        let received = self.increase(received_counters(facts));
-        let finished = self.increase(finished_counters(facts));
-        let unanswered = self.increase(unanswered_counters(facts));
-        let late = self.increase(late_counters(facts));
-        let slow = self.increase(slow_counters(facts)).filter(|_| events_are_tokens(facts)).unwrap_or(0.0);
+        let received = self.increase(counters::received(facts));
+        let finished = self.increase(counters::finished(facts));
+        let unanswered = self.increase(counters::unanswered(facts));
+        let late = self.increase(counters::late(facts));
+        let slow = self.increase(counters::slow(facts)).filter(|_| counters::events_are_tokens(facts)).unwrap_or(0.0);
         self.late_per_second = late.filter(|_| elapsed_seconds > 0.0).map(|late| (late + slow) / elapsed_seconds);
         let change = self.work.replace(work).map(|before| work - before);
         if elapsed_seconds <= 0.0 {
@@ -285,11 +288,11 @@ impl DemandState {
     /// Forgets the counters of processes that are gone.
     pub(crate) fn retain(&mut self, facts: &Facts) {
         let known = [
-            received_counters(facts),
-            unanswered_counters(facts),
-            late_counters(facts),
-            slow_counters(facts),
-            finished_counters(facts),
+            counters::received(facts),
+            counters::unanswered(facts),
+            counters::late(facts),
+            counters::slow(facts),
+            counters::finished(facts),
         ];
         let names: Vec<String> = known.into_iter().flatten().flatten().map(|counter| counter.name).collect();
         self.counters.retain(|name, _| names.contains(name));
@@ -330,87 +333,6 @@ fn is_full(look: &Look, times: Times) -> bool {
 
 /// Less than a hundredth of a request at once, with nothing there now, is the tail of an average.
 const NOTHING: f64 = 0.01;
-
-/// Time between events over time between tokens up to which events are taken for tokens.
-const MOST_EVENT_OVER_TOKEN: f64 = 1.5;
-
-/// A counter of one process, and how much of its growth is this target's.
-struct Counter {
-    name: String,
-    value: f64,
-    share: f64,
-}
-
-fn received_counters(facts: &Facts) -> Option<Vec<Counter>> {
-    router_counters(facts, "router", |sample| Some(sample.received_total))
-}
-
-fn unanswered_counters(facts: &Facts) -> Option<Vec<Counter>> {
-    router_counters(facts, "unanswered", |sample| Some(sample.unanswered_total))
-}
-
-/// `None` unless every router that answers counts them.
-fn late_counters(facts: &Facts) -> Option<Vec<Counter>> {
-    router_counters(facts, "late", |sample| sample.late_total)
-}
-
-/// The same.
-fn slow_counters(facts: &Facts) -> Option<Vec<Counter>> {
-    router_counters(facts, "slow", |sample| sample.slow_total)
-}
-
-/// Routers see events. Where one holds several tokens (speculative decoding, vLLM's `--stream-interval`), they come more slowly
-/// than the tokens that the engines count, and a slow stream may be none.
-fn events_are_tokens(facts: &Facts) -> bool {
-    let (mut events, mut tokens) = (SumCount::default(), SumCount::default());
-    for engine in &facts.engines {
-        let Observation::Seen(EngineSample { inter_token_latency: Some(of_tokens), .. }) = &engine.observation else {
-            continue;
-        };
-        let seen = router_view(&facts.router, &engine.id).and_then(|view| view.inter_token_latency);
-        (events, tokens) = (events + seen.unwrap_or_default(), tokens + *of_tokens);
-    }
-    // Unknown is taken as usual.
-    events.sum * tokens.count <= MOST_EVENT_OVER_TOKEN * tokens.sum * events.count || tokens.count <= 0.0
-}
-
-/// `None` for a tier: a router counts what arrives for the model, which may be nothing where another one sends prompts to
-/// prefill and answers to decode. What reaches the engines of a tier is told by them alone.
-fn router_counters(facts: &Facts, kind: &str, value: impl Fn(&RouterSample) -> Option<f64>) -> Option<Vec<Counter>> {
-    if facts.settings.tier.is_some() {
-        return None;
-    }
-    let RouterFacts::Replicas(replicas) = &facts.router else { return None };
-    let seen = replicas.iter().filter_map(|replica| match &replica.observation {
-        RouterObservation::Seen(sample) => Some((&replica.id, sample)),
-        RouterObservation::Unreachable { .. } => None,
-    });
-    let counters = seen.map(|(id, sample)| {
-        let name = format!("{kind}/{id}");
-        Some(Counter { name, value: value(sample)?, share: sample.arrivals_share })
-    });
-    counters.collect::<Option<Vec<_>>>().filter(|counters| !counters.is_empty())
-}
-
-/// `None` unless every Ready engine tells what it finished.
-fn finished_counters(facts: &Facts) -> Option<Vec<Counter>> {
-    let ready = facts.engines.iter().filter(|engine| matches!(engine.phase, Phase::Ready { .. }));
-    let counters: Option<Vec<_>> = ready
-        .map(|engine| match &engine.observation {
-            Observation::Seen(sample) => {
-                let value = sample.finished_total.or_else(|| has_served_nothing(sample).then_some(0.0))?;
-                Some(Counter { name: format!("engine/{}", engine.id), value, share: 1.0 })
-            }
-            Observation::Absent { .. } | Observation::Stale { .. } => None,
-        })
-        .collect();
-    counters.filter(|counters| !counters.is_empty())
-}
-
-/// A vLLM of several ranks shows nothing but names until its first request.
-fn has_served_nothing(sample: &EngineSample) -> bool {
-    sample.has_vllm_metrics && sample.running.is_none()
-}
 
 #[cfg(test)]
 mod tests;

@@ -38,7 +38,7 @@ const INEXPERIENCED_SEASONS: f64 = 1.0 / 24.0;
 
 /// First come, first served, the plan aims at this share of what may be missed: one overload more makes all late that wait
 /// behind it, so what is missed comes in lumps.
-const FIFO_SHARE_OF_ALLOWED: f64 = 0.92;
+const FIFO_SHARE_OF_ALLOWED: f64 = 0.75;
 
 /// What is remembered of the plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
