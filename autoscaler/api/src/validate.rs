@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use autoscaler_plan::{Objective, Queue, Rhythm, Settings};
+use autoscaler_plan::{Objective, Queue, RateLimits, Rhythm, Settings};
 use engine_model::{Preset, preset, presets};
 use jiff::Timestamp;
 
@@ -132,6 +132,7 @@ pub fn validate(
         max_replicas,
         objective,
         stabilization_seconds: f64::from(spec.scale_down.stabilization_seconds).max(control_period_seconds),
+        rate_limits: RateLimits::default(),
         startup_seconds,
         control_period_seconds,
         capacity_prior,

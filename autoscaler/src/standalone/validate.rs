@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use autoscaler_api::{Schedule, engine_profile, settings_at};
-use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, Rhythm, Settings};
+use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, RateLimits, Rhythm, Settings};
 
 use engines::handover::ServedObjective;
 use jiff::Timestamp;
@@ -257,6 +257,7 @@ fn settings(
             attainment: attainment / 100.0,
         },
         stabilization_seconds,
+        rate_limits: RateLimits::default(),
         startup_seconds: model.startup.r#override.map(|startup| startup.as_secs_f64()),
         control_period_seconds: control_period.as_secs_f64(),
         capacity_prior,

@@ -5,6 +5,7 @@ use crate::capacity::CapacitySource;
 use autoscaler_forecast::Rhythm;
 
 use crate::facts::{EngineFacts, Objective, Queue, RouterEngineView, RouterReplica, RouterSample, Settings};
+use crate::rate::RateLimits;
 
 fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
     let now = Timestamp::from_millisecond(1_700_000_000_000 + (seconds * 1000.0) as i64).expect("in range");
@@ -13,6 +14,7 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         max_replicas: 10,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
         stabilization_seconds: 3.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: Some(20.0),
         control_period_seconds: 0.25,
         capacity_prior: 8.0,
