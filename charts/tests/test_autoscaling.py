@@ -57,6 +57,10 @@ class Autoscaling(unittest.TestCase):
         self.assertEqual(spec["servedModelName"], "through-name")
         self.assertEqual((spec["minReplicas"], spec["maxReplicas"], spec["mode"], spec["tier"]), (1, 40, "ThroughHPA", "Decode"))
 
+    def test_the_rates_of_an_engine_autoscaler_reach_it(self):
+        spec = render_file(EVERYTHING).get("EngineAutoscaler", "demo-through")["spec"]
+        self.assertEqual((spec["scaleUp"], spec["scaleDown"]), ({"maxReplicasPerMinute": 4}, {"maxReplicasPerMinute": 1}))
+
     def test_the_strictest_objective_of_a_served_name_reaches_router_and_autoscaler(self):
         objects = render_file(EVERYTHING)
         objective = objects.get("EngineAutoscaler", "demo-eas")["spec"]["objective"]

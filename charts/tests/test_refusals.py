@@ -23,6 +23,7 @@ BAD_VALUES = [
     ("a maximum below the minimum", with_model(autoscaling={**SCALED, "minReplicas": 9}), ["modelSpec[0].autoscaling.maxReplicas", "below minReplicas 9", "raise"]),
     ("an HPA down to zero", with_model(autoscaling={"kind": "HPA", "minReplicas": 0, "maxReplicas": 2}), ["autoscaling.minReplicas", "use at least 1"]),
     ("an EngineAutoscaler without autoscaler", {**with_model(autoscaling=SCALED), "autoscaler": {"enabled": False}}, ["autoscaling.kind", "autoscaler.enabled: true"]),
+    ("a rate of nothing", with_model(autoscaling={**SCALED, "engineAutoscaler": {"scaleUp": {"maxReplicasPerMinute": 0}}}), ["/engineAutoscaler/scaleUp/maxReplicasPerMinute", "minimum"]),
     ("a label that is the chart's", with_model(podLabels={"model": "x"}), ["modelSpec[0].podLabels", "use another key"]),
     ("a label of the contract for all engines", {"servingEngineSpec": {"labels": {"app.kubernetes.io/instance": "x"}}}, ["servingEngineSpec.labels", "use another key"]),
     ("too short a grace period", {"servingEngineSpec": {"drain": {"preStopSeconds": 30, "gracePeriodSeconds": 45}}}, ["drain.gracePeriodSeconds", "at least preStopSeconds + 30 = 60"]),

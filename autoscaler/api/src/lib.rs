@@ -20,7 +20,8 @@ pub use percent::{ParsePercentError, Percent};
 pub use pool::{PoolMember, PoolSpec, pool_member};
 pub use schedule::{Schedule, ScheduleError, settings_at};
 pub use spec::{
-    EngineAutoscaler, EngineAutoscalerSpec, Mode, ObjectiveSpec, ScaleDownSpec, ScaleTargetRef, StartupSpec,
+    EngineAutoscaler, EngineAutoscalerSpec, Mode, ObjectiveSpec, ScaleDownSpec, ScaleTargetRef, ScaleUpSpec,
+    StartupSpec,
 };
 pub use status::{
     CapacityStatus, Condition, ConditionStatus, EngineAutoscalerStatus, ForecastStatus, LastDecision, ReasonStatus,

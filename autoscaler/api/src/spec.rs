@@ -79,6 +79,9 @@ pub struct EngineAutoscalerSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub schedules: Vec<ScheduleSpec>,
+    /// How replicas are ordered.
+    #[serde(default)]
+    pub scale_up: ScaleUpSpec,
     /// How replicas are let go.
     #[serde(default)]
     pub scale_down: ScaleDownSpec,
@@ -216,6 +219,16 @@ pub struct ScheduleSpec {
     pub min_replicas: i32,
 }
 
+/// How replicas are ordered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleUpSpec {
+    /// Most replicas ordered within any 60 s; absent: no limit. `minReplicas` and schedules come before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_replicas_per_minute: Option<i32>,
+}
+
 /// How replicas are let go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -224,11 +237,15 @@ pub struct ScaleDownSpec {
     #[serde(default = "stabilization_seconds")]
     #[schemars(range(min = 0, max = 86_400), extend("format" = "int32"))]
     pub stabilization_seconds: u32,
+    /// Most replicas let go within any 60 s; absent: no limit. `maxReplicas` and pools come before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_replicas_per_minute: Option<i32>,
 }
 
 impl Default for ScaleDownSpec {
     fn default() -> Self {
-        Self { stabilization_seconds: stabilization_seconds() }
+        Self { stabilization_seconds: stabilization_seconds(), max_replicas_per_minute: None }
     }
 }
 

@@ -93,6 +93,19 @@ fn bad_fields_are_named_with_the_fix() {
             "spec.forecast.season: forecast.season = 60 s: must be between 24 and 60480 plan steps of 10 s; write a season",
         ),
         (with("forecast", json!({"planStep": "2h"})), "spec.forecast.season: forecast.season = 86400 s"),
+        (
+            with("scaleUp", json!({"maxReplicasPerMinute": 0})),
+            "spec.scaleUp.maxReplicasPerMinute: 0 lets nothing change; write 1 or more, or leave it out for no limit",
+        ),
+        (
+            with("scaleDown", json!({"maxReplicasPerMinute": -1})),
+            "spec.scaleDown.maxReplicasPerMinute: -1 lets nothing change; write 1 or more",
+        ),
+        (
+            json!({"scaleTargetRef": {"name": "a"}, "maxReplicas": 2, "servedModelName": "m", "variant": {"price": 1.0},
+                "scaleUp": {"maxReplicasPerMinute": 2}}),
+            "spec.scaleUp.maxReplicasPerMinute: variants are ordered and let go by what the mix of them costs",
+        ),
         (with("scaleTargetRef", json!({"name": "a/b"})), "spec.scaleTargetRef.name: `a/b` is not a name"),
         (
             with("pool", json!({"name": "h100", "gpusPerReplica": 0})),
@@ -157,6 +170,17 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     status.set_condition(conditions::READY, ConditionStatus::False, "Invalid", "", Some(3), at(200));
     assert_eq!(status.condition(conditions::READY).expect("set").last_transition_time, "1970-01-01T00:03:20Z");
     assert_eq!(status.conditions.len(), 1);
+}
+
+#[test]
+fn the_rates_reach_the_settings_each_for_its_own_direction() {
+    let mut spec = with("scaleUp", json!({"maxReplicasPerMinute": 4}));
+    spec["scaleDown"] = json!({"maxReplicasPerMinute": 1});
+    let settings = checked(&spec).expect("valid").settings;
+    let limits = [settings.rate_limits.up_per_minute, settings.rate_limits.down_per_minute];
+    assert_eq!(limits.map(|limit| limit.map(u32::from)), [Some(4), Some(1)]);
+    assert!((settings.stabilization_seconds - 60.0).abs() < 1e-9);
+    assert!(checked(&minimal()).expect("valid").settings.rate_limits.is_none());
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! let a bad object through.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
-use autoscaler_plan::{Objective, Queue, Rhythm, Settings};
+use autoscaler_plan::{Objective, Queue, RateLimits, Rhythm, Settings};
 use engine_model::{Preset, preset, presets};
 use jiff::Timestamp;
 
@@ -132,6 +133,7 @@ pub fn validate(
         max_replicas,
         objective,
         stabilization_seconds: f64::from(spec.scale_down.stabilization_seconds).max(control_period_seconds),
+        rate_limits: rate_limits(spec)?,
         startup_seconds,
         control_period_seconds,
         capacity_prior,
@@ -163,6 +165,25 @@ pub fn engine_profile(name: &str) -> Result<Preset, String> {
     preset(name).copied().ok_or_else(|| {
         let known: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
         format!("`{name}` is no shipped profile; there are {}", known.join(", "))
+    })
+}
+
+fn rate_limits(spec: &EngineAutoscalerSpec) -> Result<RateLimits, InvalidSpec> {
+    let limit = |field: &'static str, written: Option<i32>| {
+        let Some(written) = written else { return Ok(None) };
+        let refuse = |problem, fix| Err(InvalidSpec { field: field.into(), problem, fix });
+        let Some(limit) = u32::try_from(written).ok().and_then(NonZeroU32::new) else {
+            return refuse(format!("{written} lets nothing change"), "write 1 or more, or leave it out for no limit");
+        };
+        if spec.variant.is_some() {
+            let problem = "variants are ordered and let go by what the mix of them costs, at no rate of their own";
+            return refuse(problem.to_owned(), "leave it out, or leave variant out");
+        }
+        Ok(Some(limit))
+    };
+    Ok(RateLimits {
+        up_per_minute: limit("scaleUp.maxReplicasPerMinute", spec.scale_up.max_replicas_per_minute)?,
+        down_per_minute: limit("scaleDown.maxReplicasPerMinute", spec.scale_down.max_replicas_per_minute)?,
     })
 }
 

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use autoscaler_plan::{
-    EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue, Rhythm, RouterEngineView,
-    RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, State, SumCount, decide,
+    EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue, RateLimits, Rhythm,
+    RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, State, SumCount, decide,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -83,6 +83,7 @@ fn settings() -> Settings {
         max_replicas: 50,
         objective: Objective { ttft_seconds: 3.0, inter_token_latency_seconds: 0.1, attainment: 0.99 },
         stabilization_seconds: 60.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: Some(240.0),
         control_period_seconds: PERIOD_SECONDS,
         capacity_prior: 64.0,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use autoscaler_plan::{
     DEFAULT_CAPACITY_PRIOR, Decision, EngineFacts, EngineSample, Facts, LogRecord, Milestones, Objective, Observation,
-    Phase, Queue, Rhythm, RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings,
-    State, SumCount, decide,
+    Phase, Queue, RateLimits, Rhythm, RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample,
+    Settings, State, SumCount, decide,
 };
 use autoscaler_sim::window::SlidingMax;
 use autoscaler_sim::{Coverage, Discipline, Policy, Signals, Task};
@@ -137,6 +137,7 @@ impl Predictive {
                     attainment: task.attainment,
                 },
                 stabilization_seconds: STABILIZATION_SECONDS * setup.tempo,
+                rate_limits: RateLimits::default(),
                 startup_seconds: None,
                 control_period_seconds: period_seconds,
                 capacity_prior: f64::from(task.capacity.concurrency.max(1)),

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use autoscaler_plan::{Objective, Past, Queue, Rehearsed, ReplicaUnits, Rhythm, Settings};
+use autoscaler_plan::{Objective, Past, Queue, RateLimits, Rehearsed, ReplicaUnits, Rhythm, Settings};
 use jiff::Timestamp;
 
 fn main() {
@@ -12,6 +12,7 @@ fn main() {
         max_replicas: 100,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
         stabilization_seconds: 60.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: None,
         control_period_seconds: 2.0,
         capacity_prior: 32.0,

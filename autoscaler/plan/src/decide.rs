@@ -92,6 +92,7 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
         observed: look.observed,
     };
     hold_if_contradictory(facts, &mut decision);
+    state.changes.decide(decision.replicas, settings.rate_limits);
     decision
 }
 

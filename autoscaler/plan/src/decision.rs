@@ -45,7 +45,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Whether minimum, maximum or the pool kept the replicas from what the load asks for.
+    /// Whether minimum, maximum, a rate or the pool kept the replicas from what the load asks for.
     #[must_use]
     pub fn is_limited(&self) -> bool {
         self.because.iter().any(|reason| reasons::LIMITS.contains(&reason.reason))
@@ -155,6 +155,10 @@ pub mod reasons {
     pub const LIMITED_BY_MAX: &str = "LimitedByMax";
     /// Less is wanted than `minReplicas`.
     pub const LIMITED_BY_MIN: &str = "LimitedByMin";
+    /// More is wanted than `scaleUp.maxReplicasPerMinute` lets be ordered now.
+    pub const LIMITED_BY_SCALE_UP_RATE: &str = "LimitedByScaleUpRate";
+    /// Less is wanted than `scaleDown.maxReplicasPerMinute` lets be released now.
+    pub const LIMITED_BY_SCALE_DOWN_RATE: &str = "LimitedByScaleDownRate";
     /// Others on the same GPUs come first: fewer are given than wanted.
     pub const LIMITED_BY_POOL: &str = "LimitedByPool";
     /// Others on the same GPUs come first: some of what is there is given up for them.
@@ -177,10 +181,18 @@ pub mod reasons {
     pub const PAUSED: &str = "Paused";
 
     /// Those that say that a limit kept the replicas from what the load asks for.
-    pub const LIMITS: [&str; 5] = [LIMITED_BY_MAX, LIMITED_BY_MIN, LIMITED_BY_POOL, YIELDED_TO_POOL, LIMITED_BY_TIER];
+    pub const LIMITS: [&str; 7] = [
+        LIMITED_BY_MAX,
+        LIMITED_BY_MIN,
+        LIMITED_BY_SCALE_UP_RATE,
+        LIMITED_BY_SCALE_DOWN_RATE,
+        LIMITED_BY_POOL,
+        YIELDED_TO_POOL,
+        LIMITED_BY_TIER,
+    ];
 
     /// Every reason, for documentation and for metric labels that are there from the start.
-    pub const ALL: [&str; 29] = [
+    pub const ALL: [&str; 31] = [
         DEMAND,
         UNFORESEEN,
         NO_TRAFFIC,
@@ -200,6 +212,8 @@ pub mod reasons {
         ZERO_NEEDS_ROUTER,
         LIMITED_BY_MAX,
         LIMITED_BY_MIN,
+        LIMITED_BY_SCALE_UP_RATE,
+        LIMITED_BY_SCALE_DOWN_RATE,
         LIMITED_BY_POOL,
         YIELDED_TO_POOL,
         WAITING_FOR_POOL,

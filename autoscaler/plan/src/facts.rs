@@ -7,6 +7,7 @@ use engine_model::{Limits, Preset, StepTime, preset};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::rate::RateLimits;
 use crate::schedule::ScheduledFloor;
 use crate::standby::Standby;
 use crate::tiers::Tier;
@@ -47,6 +48,9 @@ pub struct Settings {
     pub objective: Objective,
     /// A lower number of replicas is taken only when nothing higher was wanted for this long.
     pub stabilization_seconds: f64,
+    /// Most replicas ordered and released in a minute; minimum, maximum and schedules come before them.
+    #[serde(default, skip_serializing_if = "RateLimits::is_none")]
+    pub rate_limits: RateLimits,
     /// Start-up time to plan with instead of the learned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_seconds: Option<f64>,

@@ -10,6 +10,7 @@ use crate::capacity::{CapacityState, Intervals};
 use crate::demand::DemandState;
 use crate::demand_history::DemandHistory;
 use crate::planner::{PlanState, Rehearsed};
+use crate::rate::Changes;
 use crate::score::ScoreState;
 use crate::startup::{StartupState, seconds_between};
 
@@ -35,6 +36,9 @@ pub struct State {
     pub(crate) demand: DemandState,
     pub(crate) plan: PlanState,
     pub(crate) recommendations: Recommendations,
+    /// What was ordered and released lately, where that is limited.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub(crate) changes: Changes,
     #[serde(default)]
     pub(crate) score: ScoreState,
     /// Open intervals of the engines in sight. Not stored: a restart begins new ones.
@@ -68,6 +72,7 @@ impl Default for State {
             demand: DemandState::default(),
             plan: PlanState::default(),
             recommendations: Recommendations::default(),
+            changes: Changes::default(),
             score: ScoreState::default(),
             intervals: BTreeMap::new(),
         }

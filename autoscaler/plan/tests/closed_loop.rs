@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use autoscaler_plan::{
-    EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue, Rhythm, RouterEngineView,
-    RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, State, SumCount, decide,
+    EngineFacts, EngineSample, Facts, Milestones, Objective, Observation, Phase, Queue, RateLimits, Rhythm,
+    RouterEngineView, RouterFacts, RouterObservation, RouterReplica, RouterSample, Settings, State, SumCount, decide,
 };
 use jiff::Timestamp;
 
@@ -193,6 +193,7 @@ fn settings() -> Settings {
         max_replicas: 12,
         objective: Objective { ttft_seconds: 0.15, inter_token_latency_seconds: 0.005, attainment: 0.99 },
         stabilization_seconds: 3.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: None,
         control_period_seconds: 0.25,
         capacity_prior: 32.0,

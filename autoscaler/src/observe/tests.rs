@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use autoscaler_plan::{Objective, Observation, Phase, RouterFacts, RouterObservation, Settings, SumCount};
+use autoscaler_plan::{Objective, Observation, Phase, RateLimits, RouterFacts, RouterObservation, Settings, SumCount};
 use axum::Router;
 use axum::routing::get;
 use engines::{Engine, EngineState};
@@ -67,6 +67,7 @@ pub(crate) fn settings() -> Settings {
         max_replicas: 4,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
         stabilization_seconds: 60.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: None,
         control_period_seconds: 2.0,
         capacity_prior: 32.0,

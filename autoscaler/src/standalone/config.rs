@@ -117,6 +117,9 @@ pub struct ModelConfig {
     /// Floors at known times, such as office hours or a launch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<ScheduleConfig>,
+    /// Scaling up.
+    #[serde(default)]
+    pub scale_up: ScaleUpConfig,
     /// Scaling down.
     #[serde(default)]
     pub scale_down: ScaleDownConfig,
@@ -208,17 +211,30 @@ pub struct ScheduleConfig {
     pub min_replicas: u32,
 }
 
+/// Scaling up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ScaleUpConfig {
+    /// Most engines ordered within any 60 s, at least 1; `minReplicas` and schedules come before it. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_replicas_per_minute: Option<u32>,
+}
+
 /// Scaling down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ScaleDownConfig {
     /// A lower number of engines is taken only if no higher one was wanted for this long.
     pub stabilization_seconds: f64,
+    /// Most engines let go within any 60 s, at least 1; `maxReplicas` and models that take their GPUs come before it.
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_replicas_per_minute: Option<u32>,
 }
 
 impl Default for ScaleDownConfig {
     fn default() -> Self {
-        Self { stabilization_seconds: 60.0 }
+        Self { stabilization_seconds: 60.0, max_replicas_per_minute: None }
     }
 }
 

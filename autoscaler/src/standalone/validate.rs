@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use autoscaler_api::{Schedule, engine_profile, settings_at};
-use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, Rhythm, Settings};
+use autoscaler_plan::{DEFAULT_CAPACITY_PRIOR, Objective, PoolTerms, Queue, RateLimits, Rhythm, Settings};
 
 use engines::handover::ServedObjective;
 use jiff::Timestamp;
@@ -257,6 +257,7 @@ fn settings(
             attainment: attainment / 100.0,
         },
         stabilization_seconds,
+        rate_limits: rate_limits(model, key)?,
         startup_seconds: model.startup.r#override.map(|startup| startup.as_secs_f64()),
         control_period_seconds: control_period.as_secs_f64(),
         capacity_prior,
@@ -266,6 +267,17 @@ fn settings(
         queue: Queue::Deadline,
         tier: None,
         paused: false,
+    })
+}
+
+fn rate_limits(model: &ModelConfig, key: &dyn Fn(&str) -> String) -> Result<RateLimits, InvalidKey> {
+    let limit = |field: &str, written: Option<u32>| match written.map(NonZeroU32::new) {
+        Some(None) => refuse(key(field), "must be at least 1, or left out for no limit"),
+        limit => Ok(limit.flatten()),
+    };
+    Ok(RateLimits {
+        up_per_minute: limit("scaleUp.maxReplicasPerMinute", model.scale_up.max_replicas_per_minute)?,
+        down_per_minute: limit("scaleDown.maxReplicasPerMinute", model.scale_down.max_replicas_per_minute)?,
     })
 }
 

@@ -8,6 +8,7 @@ use crate::facts::{
     EngineFacts, EngineSample, Milestones, Objective, Observation, Phase, Queue, RouterFacts, Settings,
 };
 use crate::pool::PoolTerms;
+use crate::rate::RateLimits;
 use crate::state::State;
 use crate::{Rhythm, reasons};
 
@@ -22,6 +23,7 @@ fn facts(running: f64) -> Facts {
         max_replicas: 12,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
         stabilization_seconds: 60.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: Some(30.0),
         control_period_seconds: 2.0,
         capacity_prior: 8.0,

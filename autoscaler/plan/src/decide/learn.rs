@@ -58,6 +58,7 @@ pub(super) fn wake(settings: &Settings, state: &State) -> Startup {
 /// What became of the last decision is seen now: a limit beyond it, or somebody else, may have made another number of it.
 fn remember_order(replicas: u32, state: &mut State) {
     if let (Some(before), Some(at)) = (state.told, state.decided_at) {
+        state.changes.see(before, replicas, at);
         if replicas > before {
             state.startup.ordered(replicas - before, at);
         } else if replicas < before {

@@ -97,12 +97,15 @@ impl Plan<'_> {
 
     /// Every guard rail in turn; a later one overrules an earlier one.
     pub(super) fn guard(&mut self, state: &mut State, startup: &Startup, now: Timestamp) {
+        let (ordered, released) = state.changes.within_minute(now);
         self.keep_schedule(startup, now);
         self.keep_one_without_router();
+        let most = self.limit_scale_up(ordered, startup, now);
         self.clamp();
-        self.stabilise(state, now);
+        self.stabilise(state, most, now);
         self.await_starting(startup, now);
         self.hold_on_missing_data();
+        self.limit_scale_down(released);
         self.pause();
     }
 
@@ -132,6 +135,39 @@ impl Plan<'_> {
         }
     }
 
+    /// What the load asks for is ordered no faster than allowed; what has to be there whatever the load is, at once. Returns
+    /// the most replicas that may be there now.
+    fn limit_scale_up(&mut self, ordered: u32, startup: &Startup, now: Timestamp) -> u32 {
+        let Settings { min_replicas, max_replicas, rate_limits, .. } = *self.settings();
+        let Some(limit) = rate_limits.up_per_minute else { return u32::MAX };
+        let scheduled = schedule::binding(&self.settings().floors, startup.p95_seconds, now);
+        let one = u32::from(self.facts.router == RouterFacts::NotConfigured);
+        let floor = scheduled.map_or(0, |floor| floor.min_replicas).max(min_replicas).max(one);
+        let most = self.facts.replicas.saturating_add(limit.get().saturating_sub(ordered)).max(floor);
+        if self.replicas.min(max_replicas) > most {
+            let message = format!(
+                "{} replicas are wanted, scaleUp.maxReplicasPerMinute is {limit}, and {ordered} were ordered in the last 60 s",
+                self.replicas
+            );
+            self.bind(most, reasons::LIMITED_BY_SCALE_UP_RATE, f64::from(self.replicas), message);
+        }
+        most
+    }
+
+    /// Replicas are released no faster than allowed, but for those above the maximum.
+    fn limit_scale_down(&mut self, released: u32) {
+        let Settings { max_replicas, rate_limits, .. } = *self.settings();
+        let Some(limit) = rate_limits.down_per_minute else { return };
+        let least = self.facts.replicas.saturating_sub(limit.get().saturating_sub(released)).min(max_replicas);
+        if self.replicas < least {
+            let message = format!(
+                "{} would do, scaleDown.maxReplicasPerMinute is {limit}, and {released} were released in the last 60 s",
+                self.replicas
+            );
+            self.bind(least, reasons::LIMITED_BY_SCALE_DOWN_RATE, f64::from(self.replicas), message);
+        }
+    }
+
     fn clamp(&mut self) {
         let Settings { min_replicas, max_replicas, .. } = *self.settings();
         if self.replicas > max_replicas {
@@ -146,8 +182,9 @@ impl Plan<'_> {
         }
     }
 
-    /// Takes the most that was wanted within the window, so that a dip is not answered with a restart.
-    fn stabilise(&mut self, state: &mut State, now: Timestamp) {
+    /// Takes the most that was wanted within the window, so that a dip is not answered with a restart; above what is there
+    /// no more than `allowed`.
+    fn stabilise(&mut self, state: &mut State, allowed: u32, now: Timestamp) {
         let Settings { min_replicas, max_replicas, stabilization_seconds: window, .. } = *self.settings();
         state.recommendations.seed(self.facts.replicas.clamp(min_replicas, max_replicas), now);
         if !self.is_complete() && self.replicas < self.facts.replicas {
@@ -157,7 +194,7 @@ impl Plan<'_> {
             return;
         }
         let (most, age) = state.recommendations.add(self.replicas, now, window);
-        let most = most.clamp(min_replicas, max_replicas);
+        let most = most.min(allowed).clamp(min_replicas, max_replicas);
         if most > self.replicas {
             let message = format!(
                 "{} would do now, but {most} were wanted {age:.1} s ago and the window is {window:.1} s",

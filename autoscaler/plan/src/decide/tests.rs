@@ -4,6 +4,7 @@ use autoscaler_forecast::Rhythm;
 
 use super::*;
 use crate::facts::*;
+use crate::rate::RateLimits;
 
 fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).expect("in range")
@@ -15,6 +16,7 @@ pub(crate) fn settings() -> Settings {
         max_replicas: 12,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
         stabilization_seconds: 60.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: Some(30.0),
         control_period_seconds: 2.0,
         capacity_prior: 8.0,
@@ -333,6 +335,7 @@ fn a_restart_continues_without_a_jump() {
 
 mod orders;
 mod properties;
+mod rate;
 mod schedule;
 mod tier;
 

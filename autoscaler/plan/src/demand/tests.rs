@@ -6,7 +6,7 @@ use autoscaler_forecast::Rhythm;
 
 use crate::facts::{
     EngineFacts, EngineSample, Objective, Observation, Phase, Queue, RouterEngineView, RouterFacts, RouterObservation,
-    RouterReplica, RouterSample, Settings, SumCount,
+    RouterReplica, RouterSample, ScalingRates, Settings, SumCount,
 };
 
 fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
@@ -16,6 +16,7 @@ fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
         max_replicas: 10,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
         stabilization_seconds: 3.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: Some(20.0),
         control_period_seconds: 0.25,
         capacity_prior: 8.0,

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use autoscaler_plan::{Facts, Objective, Queue, Rhythm, RouterFacts, decide};
+use autoscaler_plan::{Facts, Objective, Queue, RateLimits, Rhythm, RouterFacts, decide};
 use axum::http::StatusCode;
 use axum::routing::post;
 use jiff::SignedDuration;
@@ -16,6 +16,7 @@ fn settings() -> Settings {
         max_replicas: 20,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.999 },
         stabilization_seconds: 60.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: Some(240.0),
         control_period_seconds: 2.0,
         capacity_prior: 10.0,

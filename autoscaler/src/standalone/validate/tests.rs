@@ -24,6 +24,15 @@ fn gpus_give_each_engine_one_unless_told_otherwise() {
 }
 
 #[test]
+fn the_rates_reach_the_settings_each_for_its_own_direction() {
+    let text = MODEL.replace("}]", ", scaleUp: {maxReplicasPerMinute: 2}, scaleDown: {maxReplicasPerMinute: 1}}]");
+    let limits = checked(&text).unwrap().models[0].settings.rate_limits;
+    let limits = [limits.up_per_minute, limits.down_per_minute];
+    assert_eq!(limits.map(|limit| limit.map(u32::from)), [Some(2), Some(1)]);
+    assert!(checked(MODEL).unwrap().models[0].settings.rate_limits.is_none());
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_key_and_fix() {
     let model = |fields: &str| format!("models: [{{name: m, command: 'e {{port}}', maxReplicas: 3, {fields}}}]\n");
     for (text, expected) in [
@@ -41,6 +50,11 @@ fn what_cannot_work_is_refused_with_key_and_fix() {
             model("objective: {attainment: '0.99'}"),
             "models[0].objective.attainment: `0.99` is not a share; write a percentage",
         ),
+        (
+            model("scaleUp: {maxReplicasPerMinute: 0}"),
+            "models[0].scaleUp.maxReplicasPerMinute: must be at least 1, or left out for no limit",
+        ),
+        (model("scaleDown: {maxReplicasPerMinute: 0}"), "models[0].scaleDown.maxReplicasPerMinute: must be at least 1"),
         (model("objective: {ttft: 0s}"), "models[0].objective.ttft: must be above 0"),
         (model("engineProfile: gpt-9"), "models[0].engineProfile: `gpt-9` is no shipped profile; there are qwen3-32b-"),
         (

@@ -1,5 +1,7 @@
 //! What holds for every fleet.
 
+use std::num::NonZeroU32;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -101,6 +103,38 @@ proptest! {
             let now = at(step as i64 * 2000);
             let (one, other) = (decide(facts, &mut state, now), decide(facts, &mut restarted, now));
             prop_assert_eq!(one.replicas, other.replicas);
+        }
+    }
+
+    #[test]
+    fn within_any_minute_no_more_changes_than_allowed_unless_minimum_or_maximum_ask(
+        rounds in prop::collection::vec((facts(), 1_i64..40), 2..24),
+        up in prop::option::of(1_u32..6),
+        down in prop::option::of(1_u32..6),
+    ) {
+        let [up_per_minute, down_per_minute] = [up, down].map(|limit| limit.and_then(NonZeroU32::new));
+        let mut state = State::default();
+        let mut changes: Vec<(i64, u32, u32)> = Vec::new();
+        let (mut second, mut replicas) = (0, rounds[0].0.replicas);
+        for (mut facts, gap) in rounds {
+            facts.replicas = replicas;
+            facts.settings.rate_limits = RateLimits { up_per_minute, down_per_minute };
+            let decision = decide(&facts, &mut state, at(second * 1000));
+            let (ordered, released) =
+                (decision.replicas.saturating_sub(replicas), replicas.saturating_sub(decision.replicas));
+            changes.push((second, ordered, released));
+            let lately = changes.iter().filter(|(at, ..)| second - at < 60);
+            let (all_ordered, all_released) = lately.fold((0, 0), |sum, change| (sum.0 + change.1, sum.1 + change.2));
+            let Settings { min_replicas, max_replicas, .. } = facts.settings;
+            prop_assert!(
+                ordered == 0 || up.is_none_or(|up| all_ordered <= up) || decision.replicas == min_replicas,
+                "{all_ordered} ordered: {:?}", decision.because
+            );
+            prop_assert!(
+                released == 0 || down.is_none_or(|down| all_released <= down) || decision.replicas == max_replicas,
+                "{all_released} released: {:?}", decision.because
+            );
+            (replicas, second) = (decision.replicas, second + gap);
         }
     }
 }

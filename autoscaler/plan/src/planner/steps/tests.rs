@@ -5,6 +5,7 @@ use crate::capacity::CapacitySource;
 use crate::decision::Observed;
 use crate::facts::Objective;
 use crate::past::{Past, ReplicaUnits};
+use crate::rate::RateLimits;
 use crate::standby::Standby;
 
 /// A minute is a day here.
@@ -18,6 +19,7 @@ fn settings() -> Settings {
         max_replicas: 50,
         objective: Objective { ttft_seconds: 1.0, inter_token_latency_seconds: 0.05, attainment: 0.99 },
         stabilization_seconds: 1.0,
+        rate_limits: RateLimits::default(),
         startup_seconds: None,
         control_period_seconds: STEP_SECONDS,
         capacity_prior: 32.0,
