@@ -322,6 +322,8 @@ impl Policy for PlainQuantile {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod overload;
 #[cfg(test)]
 mod third_day;

@@ -13,3 +13,6 @@ pub use json::json_lines;
 pub use markdown::markdown;
 pub use summary::{Summary, summaries};
 pub use table::{policy_list, table};
+
+#[cfg(test)]
+mod golden;

@@ -11,7 +11,11 @@ use crate::policies::Choice;
 /// Results as a table of medians over the seeds, with what was asked above and notes below.
 #[must_use]
 pub fn table(results: &Results) -> String {
-    let mut table = Table::new();
+    drawn(results, Table::new())
+}
+
+/// The same in an empty table, which knows whether it is as wide as a terminal.
+pub(super) fn drawn(results: &Results, mut table: Table) -> String {
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
         "policy",

@@ -10,11 +10,11 @@ use super::*;
 use crate::trace::random::{exponential, stream};
 
 /// The demo's settings (`e2e/demo/emulator.yaml`, `e2e/src/demo/scenario.rs`), in wall time: a recorded day is a minute.
-const STEP_SECONDS: f64 = 0.25;
-const DAY_SECONDS: f64 = 60.0;
-const TEMPO: f64 = 1.0 / 80.0;
-const STARTUP_SECONDS: f64 = 3.0;
-const DEMO_STABILIZATION_SECONDS: f64 = 3.0;
+pub(super) const STEP_SECONDS: f64 = 0.25;
+pub(super) const DAY_SECONDS: f64 = 60.0;
+pub(super) const TEMPO: f64 = 1.0 / 80.0;
+pub(super) const STARTUP_SECONDS: f64 = 3.0;
+pub(super) const DEMO_STABILIZATION_SECONDS: f64 = 3.0;
 const PEAK_REQUESTS_PER_SECOND: f64 = 190.0;
 const PROMPT_TOKENS: u32 = 150;
 const OUTPUT_TOKENS: f64 = 64.0;
@@ -22,12 +22,13 @@ const OUTPUT_TOKENS: f64 = 64.0;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=25;
 
 /// The packed sample as the demo replays it.
-struct Sample {
-    requests_per_second: Vec<f64>,
+pub(super) struct Sample {
+    /// By the minute of the recording.
+    pub(super) requests_per_second: Vec<f64>,
 }
 
 impl Sample {
-    fn load() -> Self {
+    pub(super) fn load() -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../e2e/demo/crane-11-sample.csv");
         let values: Vec<f64> = crate::trace::load_points(&path).unwrap().into_iter().map(|(_, value)| value).collect();
         let most = values.iter().copied().fold(0.0, f64::max);
@@ -91,8 +92,8 @@ fn days(scenario: &Scenario<'_>, demand: &Demand, run: &Run) -> Vec<Day> {
         .collect()
 }
 
-/// One run, of at most so many engines; without days, nothing of the days before is laid onto the present.
-fn play(sample: &Sample, seed: u64, max_replicas: u32, with_days: bool) -> Vec<Day> {
+/// What the sample asks of the demo's engines, and what is asked of the policy.
+pub(super) fn demanded(sample: &Sample, seed: u64, max_replicas: u32) -> (Demand, Task) {
     let objective = engine_model::Objective { ttft_seconds: 0.15, inter_token_seconds: 0.005 };
     let limits = Limits { max_sequences: 4, max_batched_tokens: 8192, kv_tokens: 100_000, usable_kv_share: 0.85 };
     let engine =
@@ -101,6 +102,12 @@ fn play(sample: &Sample, seed: u64, max_replicas: u32, with_days: bool) -> Vec<D
         Workload { prompt_tokens: f64::from(PROMPT_TOKENS), output_tokens: OUTPUT_TOKENS, cached_share: 0.0 };
     let demand = Demand::from_requests(sample, seed, STEP_SECONDS, &engine).unwrap();
     let task = Task::new(&engine, workload, 0.99, STARTUP_SECONDS, 2..=max_replicas);
+    (demand, task)
+}
+
+/// One run, of at most so many engines; without days, nothing of the days before is laid onto the present.
+fn play(sample: &Sample, seed: u64, max_replicas: u32, with_days: bool) -> Vec<Day> {
+    let (demand, task) = demanded(sample, seed, max_replicas);
     let mut policy = Predictive::new(&OwnSetup {
         task: &task,
         queue: Discipline::Deadline,

@@ -333,6 +333,7 @@ fn a_restart_continues_without_a_jump() {
     assert_eq!((kept.replicas, kept.because), (fresh.replicas, fresh.because));
 }
 
+mod lived;
 mod orders;
 mod properties;
 mod rate;
