@@ -6,8 +6,9 @@ use autoscaler_forecast::Rhythm;
 
 use crate::facts::{
     EngineFacts, EngineSample, Objective, Observation, Phase, Queue, RouterEngineView, RouterFacts, RouterObservation,
-    RouterReplica, RouterSample, ScalingRates, Settings, SumCount,
+    RouterReplica, RouterSample, Settings, SumCount,
 };
+use crate::rate::RateLimits;
 
 fn facts(seconds: f64, received: f64, queue: f64) -> (Facts, Timestamp) {
     let now = Timestamp::from_millisecond(1_700_000_000_000 + (seconds * 1000.0) as i64).expect("in range");
