@@ -1,5 +1,6 @@
 //! The laboratory's commands as a user runs them: the shipped binary, files in and out.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -62,6 +63,83 @@ fn the_command_line_that_scripts_rely_on_answers_a_line_for_each_run() {
     }
     let peak: Vec<&Value> = lines.iter().filter(|line| line["policy"] == "static-peak").collect();
     assert!(peak.len() == 4 && peak.iter().all(|line| line["overflow"].as_f64().unwrap() <= 0.011));
+}
+
+/// Names of a line's fields, in any order, with those of its parts.
+const FIELDS: &str = "policy tuned trace level queue seed startup_seconds requests attainment attainment_worst_hour overflow \
+                      engine_seconds opt_engine_seconds times_opt mean_replicas ttft_seconds starts starts_wasted \
+                      reversals_per_day forecast_coverage";
+
+fn assert_fields(part: &Value, names: &str) {
+    let found: BTreeSet<&str> = part.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(found, names.split_whitespace().collect::<BTreeSet<_>>());
+}
+
+/// Numbers of these fields, each within `from..=to`.
+fn numbers(part: &Value, names: &str, from: f64, to: f64) -> Vec<f64> {
+    let number = |name| {
+        let number = part[name].as_f64().unwrap_or_else(|| panic!("{name} is no number: {part}"));
+        assert!((from..=to).contains(&number), "{name} is not within {from} to {to}: {part}");
+        number
+    };
+    names.split_whitespace().map(number).collect()
+}
+
+/// Three hours with a wave in each, whose hour is the season: long enough for a forecast that is judged.
+#[test]
+fn a_line_holds_exactly_the_promised_fields_at_both_levels_for_ours_and_a_baseline() {
+    let folder = tempfile::tempdir().unwrap();
+    write_load(&folder.path().join("load.csv"));
+    let waves: String = (0..37)
+        .map(|step| {
+            let rate = 2.0 + (f64::from(step) / 6.0 * std::f64::consts::PI).sin();
+            format!("{},{rate:.3}\n", 1_700_000_000 + step * 300)
+        })
+        .collect();
+    std::fs::write(folder.path().join("waves.csv"), format!("ts,value\n{waves}")).unwrap();
+    let text = answer(
+        "simulate --trace waves.csv --lengths long.csv --mean-replicas 1.5 --season 1h --policy predictive,hpa-queue \
+         --level fluid,events --seeds 2 --output json",
+        folder.path(),
+    );
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let named = |line: &Value| {
+        let words = ["level", "policy"].map(|name| line[name].as_str().unwrap().to_owned());
+        (words.join(" "), line["seed"].as_u64().unwrap())
+    };
+    let order = ["fluid predictive", "fluid hpa-queue", "events predictive", "events hpa-queue"];
+    let order: Vec<_> = order.iter().flat_map(|words| [((*words).to_owned(), 1), ((*words).to_owned(), 2)]).collect();
+    assert_eq!(lines.iter().map(named).collect::<Vec<_>>(), order);
+    for line in &lines {
+        assert_fields(line, FIELDS);
+        for (name, value) in [("tuned", "defaults"), ("trace", "waves"), ("queue", "deadline")] {
+            assert_eq!(line[name], value, "{name}");
+        }
+        assert_eq!(line["startup_seconds"], 240.0);
+        let shares = numbers(line, "attainment attainment_worst_hour overflow", 0.0, 1.0);
+        assert!(shares[1] <= shares[0], "the worst hour is no better than all: {line}");
+        let seconds = numbers(line, "engine_seconds opt_engine_seconds", 3.0 * 3600.0, 1e6);
+        let times_opt = numbers(line, "times_opt", 0.5, 10.0)[0];
+        assert!((times_opt - seconds[0] / seconds[1]).abs() < 1e-9, "{line}");
+        numbers(line, "mean_replicas", 1.0, 100.0);
+        numbers(line, "requests", 1.0, 1e6);
+        numbers(line, "reversals_per_day", 0.0, 8640.0);
+        let [starts, wasted] = ["starts", "starts_wasted"].map(|name| line[name].as_u64().expect("a count"));
+        assert!(wasted <= starts && starts < 1000, "{line}");
+        assert_fields(&line["ttft_seconds"], "p50 p95 p99");
+        assert!(numbers(&line["ttft_seconds"], "p50 p95 p99", 1e-3, 60.0).is_sorted(), "{line}");
+        let coverage = &line["forecast_coverage"];
+        if line["policy"] == "predictive" {
+            assert_fields(coverage, "p50 p80 p95 p99");
+            assert!(numbers(coverage, "p50 p80 p95 p99", 0.0, 1.0).is_sorted(), "{line}");
+        } else {
+            assert!(coverage.is_null(), "{line}");
+        }
+    }
+    // Both levels score the same arrivals.
+    for (fluid, events) in lines[..4].iter().zip(&lines[4..]) {
+        assert_eq!(fluid["requests"], events["requests"]);
+    }
 }
 
 #[test]
