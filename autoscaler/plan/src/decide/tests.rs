@@ -331,6 +331,7 @@ fn a_restart_continues_without_a_jump() {
     assert_eq!((kept.replicas, kept.because), (fresh.replicas, fresh.because));
 }
 
+mod lived;
 mod orders;
 mod properties;
 mod schedule;

@@ -12,7 +12,7 @@ fn observation() -> impl Strategy<Value = Option<(f64, f64)>> {
 }
 
 /// A fleet: limits, replicas told, engines seen or not, queue of the router or its silence.
-fn facts() -> impl Strategy<Value = Facts> {
+pub(super) fn facts() -> impl Strategy<Value = Facts> {
     (
         0_u32..4,
         0_u32..12,
