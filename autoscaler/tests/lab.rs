@@ -71,7 +71,7 @@ const FIELDS: &str = "policy tuned trace level queue seed startup_seconds reques
                       reversals_per_day forecast_coverage";
 
 fn assert_fields(part: &Value, names: &str) {
-    let found: BTreeSet<&str> = part.as_object().unwrap().keys().map(String::as_str).collect();
+    let found: BTreeSet<&str> = part.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(found, names.split_whitespace().collect::<BTreeSet<_>>());
 }
 
@@ -167,6 +167,8 @@ fn a_report_is_one_file_that_asks_no_network() {
 fn bad_flags_are_refused_with_what_would_be_accepted() {
     let folder = tempfile::tempdir().unwrap();
     write_load(&folder.path().join("load.csv"));
+    let request = |at: u32| format!("{{\"timestamp\":{at},\"input_length\":9,\"output_length\":9,\"hash_ids\":[]}}\n");
+    std::fs::write(folder.path().join("short.jsonl"), [0, 100, 200].map(request).concat()).unwrap();
     for (flags, expected) in [
         ("", "name a --trace"),
         ("--trace load.csv --engine-profile gpu", "qwen3-32b-h100-tp2"),
@@ -184,10 +186,28 @@ fn bad_flags_are_refused_with_what_would_be_accepted() {
         ("--prometheus-url http://127.0.0.1:9", "--query"),
         ("--trace load.csv --max-replicas 0", "--max-replicas"),
         ("--trace load.csv --ttft 0s", "--ttft must be longer than 0"),
+        ("--trace load.csv --ttft -3s", "`-3s` is not a duration"),
+        ("--trace load.csv --startup -240s", "`-240s` is not a duration"),
+        ("--trace load.csv --mean-replicas -3", "`-3` is not a number of replicas"),
+        ("--trace load.csv --seeds -1", "'-1' for '--seeds <N>'"),
+        ("--trace load.csv --tempo -1", "`-1` is not a tempo"),
+        ("--trace load.csv --format servegen", "this is a file; expected a folder with chunk-0-trace.csv"),
+        ("--trace short.jsonl", "short is too short to be scored; a trace of at least 20 s is needed"),
+        ("--trace short.jsonl --train 0s", "short is too short to be scored; a trace of at least 20 s is needed"),
     ] {
         let message = refusal(&format!("simulate {flags}"), folder.path());
         assert!(message.contains(expected), "{flags}: {message}");
     }
+}
+
+#[test]
+fn what_a_spreadsheet_wrote_is_read_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = folder.path().join("load.csv");
+    write_load(&load);
+    let text = std::fs::read_to_string(&load).unwrap();
+    std::fs::write(&load, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    answer("simulate --trace load.csv --lengths long.csv --mean-replicas 1 --policy opt --seeds 1", folder.path());
 }
 
 #[test]

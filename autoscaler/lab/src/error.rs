@@ -34,6 +34,14 @@ pub enum LabError {
         /// Mean answer.
         output_tokens: f64,
     },
+    /// The trace is shorter than anything that could be scored.
+    #[error("{trace} is too short to be scored; a trace of at least {least_seconds:.0} s is needed")]
+    TooShort {
+        /// Name of the trace.
+        trace: String,
+        /// Shortest length that is scored.
+        least_seconds: f64,
+    },
     /// Training leaves nothing to score.
     #[error("{what} leaves nothing of the trace's {duration_hours:.1} h to score; {fix}")]
     NothingToScore {

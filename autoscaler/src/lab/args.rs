@@ -39,10 +39,10 @@ pub struct TraceArgs {
     #[arg(long, value_name = "PROMQL", requires = "prometheus_url")]
     pub query: Option<String>,
     /// How far back to ask the Prometheus
-    #[arg(long, value_name = "DURATION", default_value = "14d")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, default_value = "14d")]
     pub history: HumanDuration,
     /// Step of the questions to the Prometheus
-    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, default_value = "1m")]
     pub history_step: HumanDuration,
 }
 
@@ -113,31 +113,43 @@ pub struct ExperimentArgs {
     #[arg(long, value_name = "NAME", default_value = "qwen3-32b-h100-tp2", help_heading = "Engines")]
     pub engine_profile: String,
     /// Time from order to Ready; with a coefficient of variation and a share of failed starts: `240s,cv=.25,fail=.01`
-    #[arg(long, value_name = "DURATION[,cv=X][,fail=Y]", default_value = "240s", value_parser = startup, help_heading = "Engines")]
+    #[arg(long, value_name = "DURATION[,cv=X][,fail=Y]", allow_hyphen_values = true, default_value = "240s", value_parser = startup, help_heading = "Engines")]
     pub startup: StartupLaw,
     /// Share of prompt tokens found in the prefix cache, 0 to 1, as far as capacity is concerned
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, help_heading = "Engines")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = 0.0, value_parser = share, help_heading = "Engines")]
     pub cached_share: f64,
     /// Simulate the engines' prefix caches at level events (for traces that record prefixes; slower)
     #[arg(long, help_heading = "Engines")]
     pub prefix_cache: bool,
     /// Fewest replicas
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Engines")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1, help_heading = "Engines")]
     pub min_replicas: u32,
     /// Most replicas [default: twice the largest demand]
-    #[arg(long, value_name = "N", help_heading = "Engines")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Engines")]
     pub max_replicas: Option<u32>,
     /// Objective: time to first token, queueing included
-    #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = "Objective")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, default_value = "3s", help_heading = "Objective")]
     pub ttft: HumanDuration,
     /// Objective: mean time between the tokens of a request
-    #[arg(long, value_name = "DURATION", default_value = "100ms", help_heading = "Objective")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        allow_hyphen_values = true,
+        default_value = "100ms",
+        help_heading = "Objective"
+    )]
     pub inter_token_latency: HumanDuration,
     /// Objective: share of requests that meet both. Bounds 1 - overflow at level fluid and attainment at level events
-    #[arg(long, value_name = "PERCENT", default_value = "99%", help_heading = "Objective")]
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true, default_value = "99%", help_heading = "Objective")]
     pub attainment: Percent,
     /// Time that policies learn before they are scored; traces under four days are scored from their begin
-    #[arg(long, value_name = "DURATION", default_value = "3d", help_heading = "Experiment")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        allow_hyphen_values = true,
+        default_value = "3d",
+        help_heading = "Experiment"
+    )]
     pub train: HumanDuration,
     /// Order of the router's queue; several with commas
     #[arg(
@@ -160,22 +172,28 @@ pub struct ExperimentArgs {
     )]
     pub level: Vec<LevelArg>,
     /// Number of seeds of arrivals and start-up times; tables show medians over them
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000), help_heading = "Experiment")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000), help_heading = "Experiment")]
     pub seeds: u64,
     /// Length of the pattern that our policies expect to repeat
-    #[arg(long, value_name = "DURATION", default_value = "24h", help_heading = "Experiment")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        allow_hyphen_values = true,
+        default_value = "24h",
+        help_heading = "Experiment"
+    )]
     pub season: HumanDuration,
     /// Factor on our policies' minutes and seconds: 1 is life, 0.0125 a replay at eighty times its pace
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = tempo, help_heading = "Experiment")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true, default_value_t = 1.0, value_parser = tempo, help_heading = "Experiment")]
     pub tempo: f64,
     /// Score only this stretch, as times since the start of the trace: `3d..5d`
-    #[arg(long, value_name = "FROM..TO", value_parser = window, help_heading = "Experiment")]
+    #[arg(long, value_name = "FROM..TO", allow_hyphen_values = true, value_parser = window, help_heading = "Experiment")]
     pub window: Option<Stretch>,
     /// Days that are played at level events, unless --window says which
     #[arg(long, value_name = "DAYS", value_enum, default_value = "all", help_heading = "Experiment")]
     pub event_days: EventDaysArg,
     /// Threads to work with [default: those of the machine]
-    #[arg(long, value_name = "N", help_heading = "Experiment")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Experiment")]
     pub threads: Option<NonZeroUsize>,
 }
 
@@ -265,7 +283,13 @@ fn startup(text: &str) -> Result<StartupLaw, String> {
     let mut parts = text.split(',');
     let mean: HumanDuration = parts.next().unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
     let mut law = StartupLaw::fixed(mean.as_secs_f64());
+    let mut known: Vec<&str> = Vec::new();
     for part in parts {
+        let name = part.split('=').next().unwrap_or_default();
+        if known.contains(&name) {
+            return Err(format!("`{part}`: `{name}` is given twice; give it once"));
+        }
+        known.push(name);
         let value = |text: &str| text.parse::<f64>().map_err(|_| format!("`{part}`: `{text}` is not a number"));
         match part.split_once('=') {
             Some(("cv", number)) => law.cv = value(number)?,
@@ -315,6 +339,7 @@ mod tests {
         assert!(startup("240s,sd=3").unwrap_err().contains("240s,cv=.25,fail=.01"));
         assert!(startup("240s,fail=1").unwrap_err().contains("startup fail = 1"));
         assert!(startup("240s,cv=x").unwrap_err().contains("`x` is not a number"));
+        assert_eq!(startup("240s,cv=.2,cv=.3").unwrap_err(), "`cv=.3`: `cv` is given twice; give it once");
     }
 
     #[test]

@@ -31,13 +31,13 @@ pub struct BenchmarkArgs {
     #[arg(long, value_name = "PERCENTS", value_delimiter = ',', default_value = "99%,99.9%")]
     pub attainments: Vec<Percent>,
     /// Mean demand that every trace is scaled to, in replicas
-    #[arg(long, value_name = "N", default_value = "8", value_parser = mean_replicas)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "8", value_parser = mean_replicas)]
     pub mean_replicas: f64,
     /// Policies to compare, with commas between
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "all")]
     pub policy: Vec<String>,
     /// Policies besides ours that are also played request by request: the cheapest so many on target
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 2)]
     pub finalists: usize,
     /// Which tables, with commas between: traces, ramp, stress, sensitivity, ablations
     #[arg(

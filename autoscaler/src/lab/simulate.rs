@@ -32,7 +32,7 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
     /// Scale the trace's rates until its mean demand is so many replicas; `recorded` leaves them
-    #[arg(long, value_name = "N", default_value = "8", help_heading = "Load")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "8", help_heading = "Load")]
     pub mean_replicas: String,
     /// Policies, with commas between; `all`, or `list` to name them with their sources
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "all", help_heading = "Experiment")]

@@ -32,6 +32,8 @@ use crate::trace::{ScaledTrace, Trace};
 
 /// Step of the fluid simulator.
 pub const STEP_SECONDS: f64 = 10.0;
+/// What is scored has at least two steps.
+const LEAST_SCORED_SECONDS: f64 = 2.0 * STEP_SECONDS;
 /// A shorter trace is scored from its begin: three days of training would leave too little.
 const LEAST_SECONDS_TO_TRAIN: f64 = 4.0 * 86_400.0;
 /// Most replicas, as a multiple of the largest demand, when nothing else is said. Some laws multiply while replicas start;
@@ -350,7 +352,11 @@ fn ground<'a>(
     }
     let scored = experiment.window.unwrap_or(Stretch { from_seconds: train_seconds, to_seconds: duration });
     let scored = Stretch { to_seconds: scored.to_seconds.min(duration), ..scored };
-    if scored.to_seconds - scored.from_seconds < 2.0 * STEP_SECONDS {
+    if duration < LEAST_SCORED_SECONDS {
+        let trace = trace.name().to_owned();
+        return Err(LabError::TooShort { trace, least_seconds: LEAST_SCORED_SECONDS });
+    }
+    if scored.to_seconds - scored.from_seconds < LEAST_SCORED_SECONDS {
         let (what, fix) = if experiment.window.is_some() {
             ("--window", "choose a window within the trace")
         } else {

@@ -4,7 +4,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
 use super::summary::{Summary, summaries};
-use super::words::{interval, level, percent, times};
+use super::words::{interval, level, percent, span, times};
 use crate::experiment::Results;
 use crate::policies::Choice;
 
@@ -70,12 +70,11 @@ pub(super) fn heading(results: &Results) -> String {
         .map(|ratio| format!("; OPT with the allowed misses costs {ratio:.2}"))
         .unwrap_or_default();
     format!(
-        "{}: {:.1} days, {:.1} of them training, rates × {:.4}, mean demand {:.2} replicas{recurs}\n{} requests at \
+        "{}: {}, rates × {:.4}, mean demand {:.2} replicas{recurs}\n{} requests at \
          once a replica (mean request {:.0} + {:.0} tokens), start-up {} s, target {} % within {} s and {} ms a \
          token{with_misses}",
         results.trace,
-        results.duration_seconds / 86_400.0,
-        results.train_seconds / 86_400.0,
+        span(results.duration_seconds, results.train_seconds),
         results.factor,
         results.demand.mean_replicas(),
         task.capacity.concurrency,

@@ -19,6 +19,14 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.digits$}", share * 100.0)
 }
 
+/// Length of a trace and of the training in it; in minutes where days would be a small fraction.
+pub(super) fn span(seconds: f64, train_seconds: f64) -> String {
+    if seconds < 6.0 * 3600.0 {
+        return format!("{:.0} minutes, {:.0} of them training", seconds / 60.0, train_seconds / 60.0);
+    }
+    format!("{:.1} days, {:.1} of them training", seconds / 86_400.0, train_seconds / 86_400.0)
+}
+
 pub(super) fn times(ratio: f64) -> String {
     if ratio.is_finite() { format!("{ratio:.2}") } else { "–".into() }
 }
@@ -37,6 +45,12 @@ pub(super) fn level(level: Level) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_trace_is_told_in_minutes() {
+        assert_eq!(span(1800.0, 0.0), "30 minutes, 0 of them training");
+        assert_eq!(span(5.0 * 86_400.0, 259_200.0), "5.0 days, 3.0 of them training");
+    }
 
     #[test]
     fn percentages_show_the_digits_that_matter() {

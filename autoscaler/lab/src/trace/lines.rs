@@ -12,7 +12,10 @@ pub(crate) const MOST_BYTES: u64 = 2_000_000_000;
 /// Longest line: a Mooncake line of a million prompt tokens has 2,000 block ids of up to ten characters.
 const LONGEST_LINE_BYTES: u64 = 1 << 20;
 
-/// Opens a file that is not larger than [`MOST_BYTES`].
+/// What spreadsheets write before the first character.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Opens a file that is not larger than [`MOST_BYTES`], behind its byte order mark if it has one.
 pub(crate) fn open(path: &Path) -> Result<BufReader<File>, TraceError> {
     let unreadable = |source| TraceError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
@@ -27,7 +30,11 @@ pub(crate) fn open(path: &Path) -> Result<BufReader<File>, TraceError> {
     if size.len() > MOST_BYTES {
         return Err(TraceError::TooLarge { path: path.to_owned(), bytes: size.len(), most: MOST_BYTES });
     }
-    Ok(BufReader::with_capacity(1 << 16, file))
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    if reader.fill_buf().map_err(unreadable)?.starts_with(BYTE_ORDER_MARK) {
+        reader.consume(BYTE_ORDER_MARK.len());
+    }
+    Ok(reader)
 }
 
 /// The lines of a text, counted.

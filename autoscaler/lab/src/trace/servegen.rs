@@ -218,6 +218,9 @@ pub(crate) fn is_folder(folder: &Path) -> bool {
 fn files(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, TraceError> {
     let unreadable = |source| TraceError::Read { path: folder.to_owned(), source };
     let refuse = |problem: String| TraceError::Content { path: folder.to_owned(), problem, expected: EXPECTED };
+    if folder.is_file() {
+        return Err(refuse("this is a file".into()));
+    }
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
