@@ -11,7 +11,7 @@ use crate::decision::{Credit, Decision, Demand, ForecastCoverage, Reason, reason
 use crate::demand::Times;
 use crate::facts::{Facts, Phase, Settings};
 use crate::look::Look;
-use crate::planner::{Planned, Starts, missed};
+use crate::planner::{Planned, ROUNDING, Starts, missed};
 use crate::score::Period;
 use crate::standby::StandbyTier;
 use crate::startup::seconds_between;
@@ -22,9 +22,6 @@ use rails::Plan;
 
 /// A freshly Ready engine may still lack its first scrape for this many control periods.
 const UNSCRAPED_PERIODS: f64 = 5.0;
-
-/// A hair above a whole number of replicas does not start another one.
-const ROUNDING: f64 = 0.02;
 
 /// What is held beyond the demand while no plan foresees anything, in square roots of the demand: square-root staffing
 /// (Halfin and Whitt, "Heavy-traffic limits for queues with many exponential servers", 1981).

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use budget::{Budget, Spent};
 pub(crate) use layers::Sleepers;
 use layers::{Horizon, Layers, Tables};
+pub(crate) use shadow::ROUNDING;
 use shadow::{FIRST, PRICES, Score, Setting, Shadow, ladder};
 pub use steps::Rehearsed;
 pub(crate) use steps::{MOST_GAP_STEPS, PlanState, Starts, missed, step_at};

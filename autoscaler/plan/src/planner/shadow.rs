@@ -48,7 +48,7 @@ impl Setting {
 }
 
 /// A hair above a whole number of replicas does not start another one.
-const ROUNDING: f64 = 0.02;
+pub(crate) const ROUNDING: f64 = 0.02;
 
 const fn setting(price: usize, gain: f64, hold_minutes: f64) -> Setting {
     Setting { source: Source::Layers(price), gain, hold_minutes }
