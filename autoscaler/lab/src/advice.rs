@@ -172,9 +172,7 @@ fn shown(percent: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
-    use autoscaler_sim::{EngineProfile, Faults, Policy, Signals, StartupLaw};
+    use autoscaler_sim::{EngineProfile, Policy, Signals, StartupLaw};
     use engine_model::{Objective, preset};
 
     use super::*;
@@ -203,27 +201,11 @@ mod tests {
     fn advice() -> Advice {
         let preset = preset("qwen3-32b-h100-tp2").unwrap();
         let objective = Objective { ttft_seconds: 3.0, inter_token_seconds: 0.1 };
+        let engine = EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 };
         let experiment = Experiment {
-            engine: EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 },
-            startup: StartupLaw::fixed(240.0),
-            attainment: 0.99,
             mean_replicas: Some(1.0),
-            min_replicas: 1,
-            max_replicas: None,
             train_seconds: 86_400.0,
-            queues: vec![Discipline::Deadline],
-            levels: vec![Level::Fluid],
-            tuning: Tuning::Defaults,
-            seeds: vec![1],
-            season_seconds: 86_400.0,
-            tempo: 1.0,
-            window: None,
-            event_days: crate::experiment::EventDays::Two,
-            faults: Faults::default(),
-            prefix_cache: false,
-            threads: NonZeroUsize::MIN,
-            keeps_steps: false,
-            decisions: None,
+            ..Experiment::new(engine, StartupLaw::fixed(240.0), 0.99)
         };
         let rates = (0..144 * 7).map(|step| (f64::from(step) * 600.0, 1.0 + f64::from(step % 5) / 10.0));
         let trace = Trace::from_rates("history", &[rates.collect()], &Lengths::fixed(2000, 2000)).unwrap();

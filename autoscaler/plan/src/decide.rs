@@ -3,13 +3,15 @@
 mod learn;
 mod rails;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::capacity::{Capacity, CapacityPrior};
 use crate::check::check_decision;
 use crate::decision::{Credit, Decision, Demand, ForecastCoverage, Reason, reasons};
 use crate::demand::Times;
-use crate::facts::{Facts, Phase, Settings};
+use crate::facts::{EngineFacts, Facts, Observation, Phase, Settings};
 use crate::look::Look;
 use crate::planner::{Planned, ROUNDING, Starts, missed};
 use crate::score::Period;
@@ -31,7 +33,7 @@ const UNFORESEEN: f64 = 0.4;
 ///
 /// `state` is what the previous call left; a fresh one never scales down before one stabilisation window has passed.
 pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
-    let facts = &settle_newcomers(facts, now);
+    let facts = &*settle_newcomers(facts, now);
     let settings = &facts.settings;
     let look = Look::at(facts, now);
     let (startup, elapsed_seconds) = learn(facts, &look, state, now);
@@ -50,7 +52,6 @@ pub fn decide(facts: &Facts, state: &mut State, now: Timestamp) -> Decision {
         serves_in_batches: settings.tier == Some(Tier::Prefill),
     };
     state.demand.learn(facts, &look, times);
-    state.demand.retain(facts);
     let mut demand = state.demand.at(&look, &capacity, times);
     let starts = Starts { startup: &startup, standby: tier.as_ref() };
     let missed = missed(&demand, &look, &capacity, settings);
@@ -110,18 +111,21 @@ fn credit(facts: &Facts, look: &Look, starts: Starts<'_>, now: Timestamp) -> Opt
 }
 
 /// An engine that has just become Ready and was not scraped yet counts as starting: it is no loss of data.
-fn settle_newcomers(facts: &Facts, now: Timestamp) -> Facts {
-    let mut facts = facts.clone();
+fn settle_newcomers(facts: &Facts, now: Timestamp) -> Cow<'_, Facts> {
     let patience = UNSCRAPED_PERIODS * facts.settings.control_period_seconds;
-    for engine in &mut facts.engines {
-        if let Phase::Ready { created, since } = engine.phase
-            && matches!(engine.observation, crate::facts::Observation::Absent { .. })
-            && seconds_between(since, now) < patience
-        {
-            engine.phase = Phase::Starting { since: created };
+    let created = |engine: &EngineFacts| match (engine.phase, &engine.observation) {
+        (Phase::Ready { created, since }, Observation::Absent { .. }) if seconds_between(since, now) < patience => {
+            Some(created)
+        }
+        _ => None,
+    };
+    let mut settled = Cow::Borrowed(facts);
+    for (place, engine) in facts.engines.iter().enumerate() {
+        if let Some(since) = created(engine) {
+            settled.to_mut().engines[place].phase = Phase::Starting { since };
         }
     }
-    facts
+    settled
 }
 
 /// Replicas for what is in service and waits now, whatever the forecast says.

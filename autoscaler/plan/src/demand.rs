@@ -140,11 +140,14 @@ impl DemandState {
         }
         self.in_service.add(look.in_service, elapsed_seconds, smooth);
         self.waiting.add(look.waiting, elapsed_seconds, smooth);
-        let received = self.increase(counters::received(facts));
-        let finished = self.increase(counters::finished(facts));
-        let unanswered = self.increase(counters::unanswered(facts));
-        let late = self.increase(counters::late(facts));
-        let slow = self.increase(counters::slow(facts)).filter(|_| counters::events_are_tokens(facts)).unwrap_or(0.0);
+        // Counters of processes that are gone are forgotten.
+        let before = std::mem::take(&mut self.counters);
+        let mut increase = |counters: Option<Vec<Counter>>| self.increase(&before, counters);
+        let received = increase(counters::received(facts));
+        let finished = increase(counters::finished(facts));
+        let unanswered = increase(counters::unanswered(facts));
+        let late = increase(counters::late(facts));
+        let slow = increase(counters::slow(facts)).filter(|_| counters::events_are_tokens(facts)).unwrap_or(0.0);
         self.late_per_second = late.filter(|_| elapsed_seconds > 0.0).map(|late| (late + slow) / elapsed_seconds);
         let change = self.work.replace(work).map(|before| work - before);
         if elapsed_seconds <= 0.0 {
@@ -272,30 +275,17 @@ impl DemandState {
     }
 
     /// Growth of counters since the last look; a new or restarted process counts from where it is seen first.
-    fn increase(&mut self, counters: Option<Vec<Counter>>) -> Option<f64> {
-        let counters = counters?;
+    fn increase(&mut self, before: &BTreeMap<String, f64>, counters: Option<Vec<Counter>>) -> Option<f64> {
         let mut known = false;
         let mut sum = 0.0;
-        for Counter { name, value, share } in counters {
-            if let Some(before) = self.counters.insert(name, value) {
+        for Counter { name, value, share } in counters? {
+            if let Some(before) = before.get(&name) {
                 known = true;
-                sum += share * if value >= before { value - before } else { value };
+                sum += share * if value >= *before { value - before } else { value };
             }
+            self.counters.insert(name, value);
         }
         known.then_some(sum)
-    }
-
-    /// Forgets the counters of processes that are gone.
-    pub(crate) fn retain(&mut self, facts: &Facts) {
-        let known = [
-            counters::received(facts),
-            counters::unanswered(facts),
-            counters::late(facts),
-            counters::slow(facts),
-            counters::finished(facts),
-        ];
-        let names: Vec<String> = known.into_iter().flatten().flatten().map(|counter| counter.name).collect();
-        self.counters.retain(|name, _| names.contains(name));
     }
 
     /// The load now, in requests and in replicas.

@@ -20,8 +20,8 @@ pub(crate) struct Look {
     pub(crate) routers_seen: u32,
     /// Engines that answered or that a router sees.
     pub(crate) engines_seen: u32,
-    /// Per engine, for learning its capacity.
-    pub(crate) loads: Vec<(String, EngineLoad)>,
+    /// Of the Ready engines that are seen, with their places among the facts: for learning their capacity.
+    pub(crate) loads: Vec<(usize, EngineLoad)>,
 }
 
 impl Look {
@@ -42,8 +42,8 @@ impl Look {
             }
         }
         look.waiting = queue;
-        for engine in &facts.engines {
-            look.join(engine, router_view(&facts.router, &engine.id), queue, router_at, facts);
+        for (place, engine) in facts.engines.iter().enumerate() {
+            look.join(place, engine, router_view(&facts.router, &engine.id), queue, router_at, facts);
         }
         let most = look.loads.iter().map(|(_, load)| load.in_service).fold(0.0, f64::max);
         for (_, load) in &mut look.loads {
@@ -54,6 +54,7 @@ impl Look {
 
     fn join(
         &mut self,
+        place: usize,
         engine: &EngineFacts,
         router: Option<RouterEngineView>,
         queue: f64,
@@ -86,7 +87,7 @@ impl Look {
                 self.in_service += load.in_service;
                 self.waiting += load.waiting;
                 load.queue = queue;
-                self.loads.push((engine.id.clone(), load));
+                self.loads.push((place, load));
             }
         }
     }

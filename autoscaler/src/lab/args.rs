@@ -8,12 +8,14 @@ use anyhow::{Context as _, bail};
 use autoscaler_api::Percent;
 use autoscaler_lab::experiment::{EventDays, Experiment, Tuning};
 use autoscaler_lab::trace::{Format, Lengths, Trace};
-use autoscaler_sim::{Discipline, EngineProfile, Faults, Level, StartupLaw, Stretch};
+use autoscaler_sim::events::{Friction, Retries, Scrape, WarmUp};
+use autoscaler_sim::{Discipline, EngineProfile, Level, StartupLaw, Stretch};
 use clap::{Args, ValueEnum};
 use engine_model::{Objective, preset, presets};
 use process::duration::HumanDuration;
 
 use super::fetch::{History, fetch};
+use super::friction;
 
 /// Where the load comes from.
 #[derive(Debug, Clone, Args)]
@@ -113,7 +115,7 @@ pub struct ExperimentArgs {
     #[arg(long, value_name = "NAME", default_value = "qwen3-32b-h100-tp2", help_heading = "Engines")]
     pub engine_profile: String,
     /// Time from order to Ready; with a coefficient of variation and a share of failed starts: `240s,cv=.25,fail=.01`
-    #[arg(long, value_name = "DURATION[,cv=X][,fail=Y]", allow_hyphen_values = true, default_value = "240s", value_parser = startup, help_heading = "Engines")]
+    #[arg(long, value_name = "DURATION[,cv=X][,fail=Y]", allow_hyphen_values = true, default_value = "240s", value_parser = friction::startup, help_heading = "Engines")]
     pub startup: StartupLaw,
     /// Share of prompt tokens found in the prefix cache, 0 to 1, as far as capacity is concerned
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value_t = 0.0, value_parser = share, help_heading = "Engines")]
@@ -121,6 +123,16 @@ pub struct ExperimentArgs {
     /// Simulate the engines' prefix caches at level events (for traces that record prefixes; slower)
     #[arg(long, help_heading = "Engines")]
     pub prefix_cache: bool,
+    /// At level events: an engine is slower for so long after it has become Ready; `60s,slowdown=1.5` (2 when not said)
+    #[arg(long, value_name = "DURATION[,slowdown=X]", allow_hyphen_values = true, value_parser = friction::warm_up, help_heading = "Engines")]
+    pub warm_up: Option<WarmUp>,
+    /// At level events: metrics are scraped every so often, are seen later and get lost; `15s,delay=5s,loss=.01`
+    /// [default: live]
+    #[arg(long, value_name = "DURATION[,delay=D][,loss=X]", allow_hyphen_values = true, value_parser = friction::scrape, help_heading = "Experiment")]
+    pub scrape: Option<Scrape>,
+    /// At level events: this share of the errors is tried again; `.5,backoff=1s,most=3` (those when not said)
+    #[arg(long, value_name = "SHARE[,backoff=D][,most=N]", allow_negative_numbers = true, value_parser = friction::retries, help_heading = "Experiment")]
+    pub retries: Option<Retries>,
     /// Fewest replicas
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1, help_heading = "Engines")]
     pub min_replicas: u32,
@@ -216,10 +228,8 @@ impl ExperimentArgs {
         }
         let (step, limits, cached_share) = (profile.step, profile.limits, self.cached_share);
         let machine = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let engine = EngineProfile { step, limits, objective, cached_share };
         Ok(Experiment {
-            engine: EngineProfile { step, limits, objective, cached_share },
-            startup: self.startup,
-            attainment: self.attainment.as_share(),
             mean_replicas,
             min_replicas: self.min_replicas,
             max_replicas: self.max_replicas,
@@ -235,12 +245,31 @@ impl ExperimentArgs {
                 EventDaysArg::All => EventDays::All,
                 EventDaysArg::Two => EventDays::Two,
             },
-            faults: Faults::default(),
+            friction: Friction {
+                warm_up: self.warm_up.unwrap_or_default(),
+                scrape: self.scrape.unwrap_or_default(),
+                retries: self.retries,
+            },
             prefix_cache: self.prefix_cache,
             threads: self.threads.unwrap_or_else(machine),
-            keeps_steps: false,
-            decisions: None,
+            ..Experiment::new(engine, self.startup, self.attainment.as_share())
         })
+    }
+
+    /// Refuses flags that would change nothing.
+    pub(super) fn check_level(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--warm-up", self.warm_up.is_some()),
+            ("--scrape", self.scrape.is_some()),
+            ("--retries", self.retries.is_some()),
+            ("--prefix-cache", self.prefix_cache),
+        ];
+        if !self.level.contains(&LevelArg::Events)
+            && let Some((flag, _)) = given.iter().find(|(_, is_given)| *is_given)
+        {
+            bail!("{flag} is about single requests; add --level events");
+        }
+        Ok(())
     }
 
     fn queues(&self) -> Vec<Discipline> {
@@ -278,29 +307,6 @@ pub(super) fn profile_list() -> String {
     lines.collect()
 }
 
-/// Parses `240s`, `240s,cv=.25,fail=.01`.
-fn startup(text: &str) -> Result<StartupLaw, String> {
-    let mut parts = text.split(',');
-    let mean: HumanDuration = parts.next().unwrap_or_default().parse().map_err(|error| format!("{error}"))?;
-    let mut law = StartupLaw::fixed(mean.as_secs_f64());
-    let mut known: Vec<&str> = Vec::new();
-    for part in parts {
-        let name = part.split('=').next().unwrap_or_default();
-        if known.contains(&name) {
-            return Err(format!("`{part}`: `{name}` is given twice; give it once"));
-        }
-        known.push(name);
-        let value = |text: &str| text.parse::<f64>().map_err(|_| format!("`{part}`: `{text}` is not a number"));
-        match part.split_once('=') {
-            Some(("cv", number)) => law.cv = value(number)?,
-            Some(("fail", number)) => law.failed_share = value(number)?,
-            _ => return Err(format!("`{part}` is not known; write 240s, 240s,cv=.25 or 240s,cv=.25,fail=.01")),
-        }
-    }
-    law.validate().map_err(|error| error.to_string())?;
-    Ok(law)
-}
-
 /// Parses `3d..5d`.
 fn window(text: &str) -> Result<Stretch, String> {
     let refuse = || format!("`{text}` is not a window; write two times since the start of the trace, such as 3d..5d");
@@ -329,18 +335,6 @@ pub(super) fn mean_replicas(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn start_up_laws_are_read_and_bad_ones_refused_with_the_fix() {
-        assert_eq!(startup("240s").unwrap(), StartupLaw::fixed(240.0));
-        let law = startup("4m,cv=.25,fail=.01").unwrap();
-        assert_eq!(law, StartupLaw { mean_seconds: 240.0, cv: 0.25, failed_share: 0.01 });
-        assert!(startup("240").unwrap_err().contains("write a number with a unit"));
-        assert!(startup("240s,sd=3").unwrap_err().contains("240s,cv=.25,fail=.01"));
-        assert!(startup("240s,fail=1").unwrap_err().contains("startup fail = 1"));
-        assert!(startup("240s,cv=x").unwrap_err().contains("`x` is not a number"));
-        assert_eq!(startup("240s,cv=.2,cv=.3").unwrap_err(), "`cv=.3`: `cv` is given twice; give it once");
-    }
 
     #[test]
     fn windows_are_read_and_bad_ones_refused_with_the_fix() {

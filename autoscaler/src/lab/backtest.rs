@@ -101,6 +101,7 @@ pub(super) fn run(args: &BacktestArgs, history: Option<History>) -> anyhow::Resu
     };
     let mut choices = vec![as_run];
     choices.extend(policies::chosen(&names, OURS)?);
+    args.experiment.check_level()?;
     let mut experiment = args.experiment.experiment(None, Tuning::Defaults)?;
     experiment.keeps_steps = args.output == Form::Html;
     let decisions = args.decision_log.as_deref().map(DecisionFile::create).transpose()?;

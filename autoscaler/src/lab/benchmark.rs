@@ -20,8 +20,8 @@ use super::output::{tell, write};
 ///
 /// Every file and ServeGen folder in it whose format its first line tells is a trace. Each is played at level fluid with
 /// baselines tuned in hindsight and on the first half, at every attainment; then, at the first attainment, with both queues
-/// and at level events by ours and the best of those. llm-d's published ramp, and stress, sensitivity and ablations on one
-/// recurring trace complete it.
+/// and at level events by ours and the best of those. llm-d's published ramp, and stress, friction, sensitivity and ablations
+/// on one recurring trace complete it.
 #[derive(Debug, Clone, Args)]
 pub struct BenchmarkArgs {
     /// Folder with traces
@@ -39,12 +39,12 @@ pub struct BenchmarkArgs {
     /// Policies besides ours that are also played request by request: the cheapest so many on target
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 2)]
     pub finalists: usize,
-    /// Which tables, with commas between: traces, ramp, stress, sensitivity, ablations
+    /// Which tables, with commas between: traces, ramp, stress, friction, sensitivity, ablations
     #[arg(
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "traces,ramp,stress,sensitivity,ablations"
+        default_value = "traces,ramp,stress,friction,sensitivity,ablations"
     )]
     pub tables: Vec<String>,
     /// Write all into this folder instead, as it comes: tables.md, runs.jsonl (one run a line, the fields of `simulate

@@ -7,6 +7,7 @@ mod args;
 mod backtest;
 mod benchmark;
 mod fetch;
+mod friction;
 mod output;
 mod simulate;
 mod tune;

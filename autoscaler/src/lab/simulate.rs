@@ -81,6 +81,7 @@ pub(super) fn run(args: &SimulateArgs, history: Option<History>) -> anyhow::Resu
         (_, true) => Tuning::Hindsight,
         _ => Tuning::Defaults,
     };
+    args.experiment.check_level()?;
     let mut experiment = args.experiment.experiment(mean, tuning)?;
     experiment.keeps_steps = args.output == Form::Html;
     let decisions = args.decision_log.as_deref().map(DecisionFile::create).transpose()?;

@@ -98,6 +98,7 @@ impl StepTime {
     }
 
     /// Seconds that one step over `batch` takes.
+    #[inline]
     #[must_use]
     pub fn step_seconds(&self, batch: Batch) -> f64 {
         self.fixed_seconds

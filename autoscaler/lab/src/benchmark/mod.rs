@@ -4,11 +4,13 @@
 //! traces       every trace of a folder: tuned in hindsight and on its first half, fluid and request by request ─▶ bars
 //! ramp         llm-d's published ramp, cold
 //! stress       what goes wrong, on one recurring trace: recovery and worst hour
+//! friction     request by request on the same trace: engines, metrics and clients that fall short of the ideal
 //! sensitivity  mean demand and start-up time, on the same trace
 //! ablations    ours without its parts, and with a wrong idea of its engines
 //! ```
 
 mod bars;
+mod friction;
 mod parts;
 mod ramp;
 mod stress;
@@ -52,6 +54,8 @@ pub enum Table {
     Ramp,
     /// What goes wrong.
     Stress,
+    /// Engines, metrics and clients that fall short of the ideal.
+    Friction,
     /// Mean demand and start-up time.
     Sensitivity,
     /// Ours without its parts.
@@ -60,10 +64,11 @@ pub enum Table {
 
 impl Table {
     /// All, with the names that flags know them by.
-    pub const NAMES: [(&'static str, Self); 5] = [
+    pub const NAMES: [(&'static str, Self); 6] = [
         ("traces", Self::Traces),
         ("ramp", Self::Ramp),
         ("stress", Self::Stress),
+        ("friction", Self::Friction),
         ("sensitivity", Self::Sensitivity),
         ("ablations", Self::Ablations),
     ];
@@ -71,7 +76,7 @@ impl Table {
 
 /// A name that is not a table.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("`{0}` is not a table; use traces, ramp, stress, sensitivity or ablations")]
+#[error("`{0}` is not a table; use traces, ramp, stress, friction, sensitivity or ablations")]
 pub struct UnknownTable(String);
 
 impl FromStr for Table {
@@ -126,16 +131,18 @@ pub fn run(
     if benchmark.tables.contains(&Table::Traces) {
         traces::run(benchmark, traces, lengths, progress, &mut report, &mut bars, follower)?;
     }
-    let on_one = [Table::Stress, Table::Sensitivity, Table::Ablations];
+    let on_one = [Table::Stress, Table::Friction, Table::Sensitivity, Table::Ablations];
     if benchmark.tables.iter().any(|table| on_one.contains(table)) {
         match middling(benchmark, traces, lengths)? {
             Some(trace) => {
-                follower.begins(&format!("stress, sensitivity, ablations on {}", trace.name()));
+                follower.begins(&format!("stress, friction, sensitivity, ablations on {}", trace.name()));
                 stress::play(benchmark, &trace, lengths, progress, &mut report)?;
+                follower.has(&report);
+                friction::play(benchmark, &trace, progress, &mut report)?;
                 follower.has(&report);
                 parts::play(benchmark, &trace, progress, &mut report)?;
             }
-            None => report.markdown += "No trace recurs: no stress, sensitivity and ablations.\n",
+            None => report.markdown += "No trace recurs: no stress, friction, sensitivity and ablations.\n",
         }
         follower.has(&report);
     }

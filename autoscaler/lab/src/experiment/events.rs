@@ -278,6 +278,7 @@ fn simulate(
         discipline: queue,
         initial_replicas: first.clamp(least, most),
         startup: ground.experiment.startup,
+        friction: ground.experiment.friction,
         faults: ground.experiment.faults.clone(),
         engine: if ground.experiment.prefix_cache {
             EngineKind::Stepping { prefix_cache: true }

@@ -10,21 +10,22 @@ mod events;
 mod fluid;
 mod frontier;
 mod resumed;
+mod setup;
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autoscaler_sim::bootstrap::{self, Interval};
 use autoscaler_sim::fluid::{Block, FluidSettings, Run, Scenario, Steps};
-use autoscaler_sim::{Demand, Discipline, EngineProfile, Faults, Level, Outcome, StartupLaw, Stretch, Task};
+use autoscaler_sim::{Demand, Discipline, Level, Outcome, Stretch, Task};
 
 pub use days::EventDays;
 pub use frontier::{Point, cheapest, lower_hull, matched_cost};
+pub use setup::{Experiment, Tuning};
 
 use crate::error::LabError;
 use crate::parallel;
-use crate::policies::{Choice, DecisionSink, OwnSetup};
+use crate::policies::{Choice, OwnSetup};
 use crate::progress::Progress;
 use crate::recurring::{day_autocorrelation, is_recurring};
 use crate::scale::scale;
@@ -41,74 +42,6 @@ const LEAST_SECONDS_TO_TRAIN: f64 = 4.0 * 86_400.0;
 const MOST_OVER_PEAK: f64 = 2.0;
 /// Fewest of that: at a small load chance decides how large the peak is.
 const LEAST_QUOTA: f64 = 10.0;
-
-/// How the knobs of the policies to compare with are set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tuning {
-    /// As they are shipped.
-    Defaults,
-    /// The cheapest setting that keeps the target on the first half of the scored time, scored on the second.
-    Tuned,
-    /// The cheapest setting that keeps the target on all of the scored time, scored on the same.
-    Hindsight,
-}
-
-impl Tuning {
-    /// As lines of output name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Defaults => "defaults",
-            Self::Tuned => "tuned",
-            Self::Hindsight => "hindsight",
-        }
-    }
-}
-
-/// What is tried.
-#[derive(Debug, Clone)]
-pub struct Experiment {
-    /// Engine and objective.
-    pub engine: EngineProfile,
-    /// Time from order to Ready.
-    pub startup: StartupLaw,
-    /// Share of requests (events) or of demand (fluid) to serve within the objective, 0 to 1.
-    pub attainment: f64,
-    /// Mean demand to scale the trace to; `None` leaves it as recorded.
-    pub mean_replicas: Option<f64>,
-    /// Fewest replicas.
-    pub min_replicas: u32,
-    /// Most replicas; `None` for twice the largest demand.
-    pub max_replicas: Option<u32>,
-    /// Time that policies learn before they are scored, in seconds; traces under four days are scored from their begin.
-    pub train_seconds: f64,
-    /// Orders of the queue.
-    pub queues: Vec<Discipline>,
-    /// How closely to look.
-    pub levels: Vec<Level>,
-    /// How knobs are set.
-    pub tuning: Tuning,
-    /// Seeds of arrivals and start-up times.
-    pub seeds: Vec<u64>,
-    /// Season of our policies, in seconds.
-    pub season_seconds: f64,
-    /// Tempo of our policies.
-    pub tempo: f64,
-    /// The only time to score, instead of all after training.
-    pub window: Option<Stretch>,
-    /// Days to play at level events.
-    pub event_days: EventDays,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// Whether engines keep a prefix cache, at level events; slower to simulate.
-    pub prefix_cache: bool,
-    /// Threads to work with.
-    pub threads: NonZeroUsize,
-    /// Whether to keep every step of the first seed's runs, for plots.
-    pub keeps_steps: bool,
-    /// Where our decisions are logged: those of the first level, queue and seed, and request by request of the first window.
-    pub decisions: Option<DecisionSink>,
-}
 
 /// One run with what tables and reports show beside its [`Outcome`].
 #[derive(Debug, Clone)]

@@ -1,3 +1,6 @@
+use std::num::NonZeroUsize;
+
+use autoscaler_sim::{EngineProfile, StartupLaw};
 use engine_model::{Objective, preset};
 
 use super::*;
@@ -17,27 +20,14 @@ fn trace() -> Trace {
 fn experiment() -> Experiment {
     let preset = preset("qwen3-32b-h100-tp2").unwrap();
     let objective = Objective { ttft_seconds: 3.0, inter_token_seconds: 0.1 };
+    let engine = EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 };
     Experiment {
-        engine: EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 },
-        startup: StartupLaw::fixed(240.0),
-        attainment: 0.99,
         mean_replicas: Some(1.5),
-        min_replicas: 1,
-        max_replicas: None,
         train_seconds: 86_400.0,
-        queues: vec![Discipline::Deadline],
-        levels: vec![Level::Fluid],
-        tuning: Tuning::Defaults,
         seeds: vec![1, 2],
-        season_seconds: 86_400.0,
-        tempo: 1.0,
-        window: None,
         event_days: EventDays::Two,
-        faults: Faults::default(),
-        prefix_cache: false,
         threads: NonZeroUsize::new(2).unwrap(),
-        keeps_steps: false,
-        decisions: None,
+        ..Experiment::new(engine, StartupLaw::fixed(240.0), 0.99)
     }
 }
 

@@ -1,9 +1,7 @@
 //! One small experiment as every output writes it. The policies are baselines, so that no change of the plan moves a number
 //! here.
 
-use std::num::NonZeroUsize;
-
-use autoscaler_sim::{Discipline, EngineProfile, Faults, Level, StartupLaw, Stretch};
+use autoscaler_sim::{EngineProfile, Level, StartupLaw, Stretch};
 use engine_model::{Objective, preset};
 use serde_json::Value;
 
@@ -22,27 +20,17 @@ fn results() -> Results {
     let trace = Trace::from_rates("spikes", &[rates.collect()], &Lengths::fixed(2000, 1000)).unwrap();
     let preset = preset("qwen3-32b-h100-tp2").unwrap();
     let objective = Objective { ttft_seconds: 3.0, inter_token_seconds: 0.1 };
+    let engine = EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 };
     let experiment = Experiment {
-        engine: EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 },
-        startup: StartupLaw::fixed(240.0),
-        attainment: 0.99,
         mean_replicas: Some(1.5),
-        min_replicas: 1,
-        max_replicas: None,
         train_seconds: 86_400.0,
-        queues: vec![Discipline::Deadline],
         levels: vec![Level::Fluid, Level::Events],
         tuning: Tuning::Hindsight,
         seeds: vec![1, 2],
-        season_seconds: 86_400.0,
-        tempo: 1.0,
         window: Some(Stretch { from_seconds: 1.45 * 86_400.0, to_seconds: 1.6 * 86_400.0 }),
         event_days: EventDays::Two,
-        faults: Faults::default(),
-        prefix_cache: false,
-        threads: NonZeroUsize::MIN,
         keeps_steps: true,
-        decisions: None,
+        ..Experiment::new(engine, StartupLaw::fixed(240.0), 0.99)
     };
     let policies = policies::chosen(&["reactive".to_owned(), "opt".to_owned()], &[]).unwrap();
     run(&experiment, &trace, &policies, &Progress::hidden()).unwrap()

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::capacity::Intervals;
 use crate::facts::{EngineFacts, Facts, Phase, Settings};
 use crate::look::Look;
 use crate::startup::{STARTUP_PRIOR_SECONDS, Startup, WAKE_PRIOR_SECONDS, seconds_between};
@@ -36,17 +37,19 @@ pub(super) fn learn(facts: &Facts, look: &Look, state: &mut State, now: Timestam
     state.capacity.fade(elapsed, memory);
     let warm_after = (WARM_SHARE * startup.p50_seconds)
         .clamp(2.0 * settings.control_period_seconds, WARM_MOST_SECONDS.max(2.0 * settings.control_period_seconds));
-    for (id, load) in &look.loads {
-        let is_warm = facts.engines.iter().any(|engine| {
-            engine.id == *id
-                && matches!(engine.phase, Phase::Ready { since, .. } if seconds_between(since, now) >= warm_after)
-        });
-        if is_warm {
-            let intervals = state.intervals.entry(id.clone()).or_default();
-            state.capacity.learn(intervals, load, &settings.objective);
+    let mut before = std::mem::take(&mut state.intervals);
+    for (place, load) in &look.loads {
+        let EngineFacts { id, phase, .. } = &facts.engines[*place];
+        let open = before.remove_entry(id);
+        let is_warm = matches!(phase, Phase::Ready { since, .. } if seconds_between(*since, now) >= warm_after);
+        if !is_warm {
+            state.intervals.extend(open);
+            continue;
         }
+        let (id, mut intervals) = open.unwrap_or_else(|| (id.clone(), Intervals::default()));
+        state.capacity.learn(&mut intervals, load, &settings.objective);
+        state.intervals.insert(id, intervals);
     }
-    state.intervals.retain(|id, _| look.loads.iter().any(|(seen, _)| seen == id));
     (startup, elapsed)
 }
 

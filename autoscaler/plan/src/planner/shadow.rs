@@ -109,8 +109,9 @@ const LAYERED: [Setting; 39] = [
     setting(9, 2.5, 60.0),
 ];
 
-/// The rung to stand on until there is a record.
+/// The rung to stand on until there is a record: price 50, a third of margin, held for ten minutes.
 pub(crate) const FIRST: usize = 29;
+const _: () = assert!(matches!(LAYERED[FIRST], Setting { source: Source::Layers(8), gain: 1.35, hold_minutes: 10.0 }));
 
 /// Largest or smallest value of a sliding window, by a deque that only falls or only rises.
 #[derive(Debug, Clone, Default)]

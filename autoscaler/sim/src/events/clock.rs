@@ -4,52 +4,51 @@
 /// number.
 #[derive(Debug)]
 pub(super) struct Tournament {
-    seconds: Vec<f64>,
-    /// Winner of each match, the final at 1; the players are the leaves, from `seconds.len()` on.
-    winners: Vec<u32>,
+    /// Winner of each match and its time, the final at 1; the second half are the players.
+    matches: Vec<(f64, u32)>,
 }
 
 impl Tournament {
     pub(super) fn new() -> Self {
-        Self { seconds: vec![f64::INFINITY], winners: vec![0, 0] }
+        Self { matches: vec![(f64::INFINITY, 0); 2] }
     }
 
     /// Who is first, and when; infinite when nobody has an event.
     pub(super) fn first(&self) -> (usize, f64) {
-        let winner = self.winners[1] as usize;
-        (winner, self.seconds[winner])
+        let (seconds, winner) = self.matches[1];
+        (winner as usize, seconds)
     }
 
     /// Sets the next event of `player`.
     pub(super) fn set(&mut self, player: usize, seconds: f64) {
-        if player >= self.seconds.len() {
+        if player >= self.matches.len() / 2 {
             self.grow(player + 1);
         }
-        self.seconds[player] = seconds;
-        let mut node = (self.seconds.len() + player) / 2;
-        while node >= 1 {
+        let mut node = self.matches.len() / 2 + player;
+        self.matches[node].0 = seconds;
+        while node > 1 {
+            node /= 2;
             let winner = self.play(node);
             // A match that the player lost, before and now: nothing changes above it.
-            if winner == self.winners[node] && winner as usize != player {
+            if winner.1 == self.matches[node].1 && winner.1 as usize != player {
                 return;
             }
-            self.winners[node] = winner;
-            node /= 2;
+            self.matches[node] = winner;
         }
     }
 
-    fn play(&self, node: usize) -> u32 {
-        let (left, right) = (self.winners[2 * node], self.winners[2 * node + 1]);
-        if self.seconds[right as usize] < self.seconds[left as usize] { right } else { left }
+    fn play(&self, node: usize) -> (f64, u32) {
+        let (left, right) = (self.matches[2 * node], self.matches[2 * node + 1]);
+        if right.0 < left.0 { right } else { left }
     }
 
     fn grow(&mut self, players: usize) {
-        let size = players.next_power_of_two();
-        self.seconds.resize(size, f64::INFINITY);
-        self.winners = vec![0; size];
-        self.winners.extend(0..size as u32);
+        let (size, before) = (players.next_power_of_two(), self.matches.len() / 2);
+        let mut grown: Vec<(f64, u32)> = (0..2 * size).map(|leaf| (f64::INFINITY, (leaf % size) as u32)).collect();
+        grown[size..size + before].copy_from_slice(&self.matches[before..]);
+        self.matches = grown;
         for node in (1..size).rev() {
-            self.winners[node] = self.play(node);
+            self.matches[node] = self.play(node);
         }
     }
 }

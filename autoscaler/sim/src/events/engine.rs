@@ -3,7 +3,7 @@
 use super::settings::EngineSettings;
 use crate::request::Request;
 
-/// Tokens in a KV block, as vLLM's default.
+/// Tokens in a KV block, as vLLM's default; the only size that [`super::leaping`] knows.
 pub(super) const BLOCK_TOKENS: u32 = 16;
 
 /// A request on its way.
@@ -35,9 +35,9 @@ impl Job {
         }
     }
 
-    /// KV blocks that it holds just before its end; its last token is never computed.
-    pub(super) fn most_blocks(&self) -> u64 {
-        (u64::from(self.prompt_tokens) + u64::from(self.output_tokens) - 1).div_ceil(u64::from(BLOCK_TOKENS))
+    /// KV blocks of so many tokens that it holds just before its end; its last token is never computed.
+    pub(super) fn most_blocks(&self, block_tokens: u32) -> u64 {
+        (u64::from(self.prompt_tokens) + u64::from(self.output_tokens) - 1).div_ceil(u64::from(block_tokens))
     }
 }
 
@@ -112,5 +112,5 @@ pub(super) trait Engine {
 
 /// KV blocks that an engine has.
 pub(super) fn kv_blocks(settings: &EngineSettings) -> u64 {
-    settings.limits.kv_tokens / u64::from(BLOCK_TOKENS)
+    settings.limits.kv_tokens / u64::from(settings.block_tokens)
 }

@@ -363,7 +363,7 @@ impl LeapingEngine {
             let slot = key as u32;
             let sequence = *self.sequence(slot);
             self.forget(&sequence);
-            self.used_blocks -= sequence.job.most_blocks();
+            self.used_blocks -= sequence.job.most_blocks(BLOCK_TOKENS);
             self.answer(slot, now, progress);
         }
     }

@@ -33,5 +33,5 @@ mod tests;
 pub use outcome::{EventRun, Sample};
 pub use replay::{Answer, Replay, replay};
 pub use run::simulate;
-pub use settings::{EngineKind, Retries, Routing, Scrape, Settings, WarmUp};
+pub use settings::{EngineKind, Friction, Retries, Routing, Scrape, Settings, WarmUp};
 pub use stages::{Lengths, Stage, Stages, llmd_ramp};

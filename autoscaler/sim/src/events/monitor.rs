@@ -72,7 +72,7 @@ impl<'a> Monitor<'a> {
             ttft: RecentHistogram::new(),
             inter_token: RecentHistogram::new(),
             next_rotation_seconds: settings.from_seconds + RecentHistogram::PART_SECONDS,
-            next_scrape_seconds: if settings.scrape.period_seconds > 0.0 {
+            next_scrape_seconds: if settings.friction.scrape.period_seconds > 0.0 {
                 settings.from_seconds
             } else {
                 f64::INFINITY
@@ -120,11 +120,11 @@ impl<'a> Monitor<'a> {
         }
         if now >= self.next_scrape_seconds {
             // Drawn always, so that a fault changes no other scrape.
-            let is_lost =
-                rng.random::<f64>() < self.settings.scrape.loss_share || self.settings.faults.is_scrape_lost(now);
+            let is_lost = rng.random::<f64>() < self.settings.friction.scrape.loss_share
+                || self.settings.faults.is_scrape_lost(now);
             let reading = (!is_lost).then(|| self.read(&view()));
-            self.on_the_way.push_back((now + self.settings.scrape.delay_seconds, reading));
-            self.next_scrape_seconds += self.settings.scrape.period_seconds;
+            self.on_the_way.push_back((now + self.settings.friction.scrape.delay_seconds, reading));
+            self.next_scrape_seconds += self.settings.friction.scrape.period_seconds;
         }
     }
 
@@ -136,7 +136,7 @@ impl<'a> Monitor<'a> {
         fleet: &'s [Replica],
         view: impl FnOnce() -> View,
     ) -> Signals<'s> {
-        if self.settings.scrape.period_seconds <= 0.0 {
+        if self.settings.friction.scrape.period_seconds <= 0.0 {
             self.is_fresh = !self.settings.faults.is_scrape_lost(now);
             if self.is_fresh {
                 self.last_good = self.read(&view());

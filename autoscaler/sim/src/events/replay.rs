@@ -2,7 +2,7 @@
 
 use engine_model::{Limits, StepTime};
 
-use super::engine::{Engine, Gauges, Job, Progress, kv_blocks};
+use super::engine::{BLOCK_TOKENS, Engine, Gauges, Job, Progress, kv_blocks};
 use super::leaping::LeapingEngine;
 use super::settings::{EngineKind, EngineSettings, WarmUp, check_engine};
 use super::stepping::SteppingEngine;
@@ -29,15 +29,29 @@ pub struct Replay {
     pub cached_prompt_tokens: u64,
 }
 
-/// Sends `requests`, in order of arrival, straight to one engine.
+/// Sends `requests`, in order of arrival, straight to one engine whose KV blocks have `block_tokens` each (vLLM's default
+/// is 16).
 ///
 /// # Errors
-/// A step time or limit out of its range, arrivals out of order, or a request that the KV cache can not hold.
-pub fn replay(kind: EngineKind, step: StepTime, limits: Limits, requests: &[Request]) -> Result<Replay, SettingError> {
+/// A step time or limit out of its range, blocks of another size than 16 in the leaping engine, arrivals out of order, or a
+/// request that the KV cache can not hold.
+pub fn replay(
+    kind: EngineKind,
+    step: StepTime,
+    limits: Limits,
+    block_tokens: u32,
+    requests: &[Request],
+) -> Result<Replay, SettingError> {
     check_engine(&step, &limits)?;
+    let (least, most) = if kind == EngineKind::Leaping { (BLOCK_TOKENS, BLOCK_TOKENS) } else { (1, u32::MAX) };
+    SettingError::check(
+        (least..=most).contains(&block_tokens),
+        "block_tokens",
+        f64::from(block_tokens),
+        "16 in the leaping engine, at least 1 in the stepping one",
+    )?;
     let prefix_cache = matches!(kind, EngineKind::Stepping { prefix_cache: true });
-    let warm_up = WarmUp { seconds: 0.0, slowdown: 1.0 };
-    let settings = EngineSettings { step, limits, warm_up, prefix_cache };
+    let settings = EngineSettings { step, limits, block_tokens, warm_up: WarmUp::default(), prefix_cache };
     let jobs: Vec<Job> =
         requests.iter().zip(0..).map(|(request, id)| Job::new(id, request.arrival_seconds, request)).collect();
     let mut before = 0.0;
@@ -48,7 +62,7 @@ pub fn replay(kind: EngineKind, step: StepTime, limits: Limits, requests: &[Requ
         before = now;
     }
     for job in &jobs {
-        let (needed, held) = (job.most_blocks(), kv_blocks(&settings));
+        let (needed, held) = (job.most_blocks(block_tokens), kv_blocks(&settings));
         SettingError::check(needed <= held, "limits.kv_tokens", limits.kv_tokens as f64, "enough for each request")?;
     }
     let (progress, counters) = match kind {

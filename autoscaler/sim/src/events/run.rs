@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::arrivals::Arrivals;
-use super::engine::{Engine, Job, Progress, kv_blocks};
+use super::engine::{BLOCK_TOKENS, Engine, Job, Progress, kv_blocks};
 use super::fleet::{Fleet, FleetTotals};
 use super::leaping::LeapingEngine;
 use super::monitor::{Monitor, View};
@@ -76,8 +76,13 @@ struct Run<'a, E> {
 
 impl<'a, E: Engine> Run<'a, E> {
     fn new(task: &'a Task, settings: &'a Settings, starter: Starter, period_seconds: f64, prefix_cache: bool) -> Self {
-        let engine_settings =
-            EngineSettings { step: task.step, limits: task.limits, warm_up: settings.warm_up, prefix_cache };
+        let engine_settings = EngineSettings {
+            step: task.step,
+            limits: task.limits,
+            block_tokens: BLOCK_TOKENS,
+            warm_up: settings.friction.warm_up,
+            prefix_cache,
+        };
         let stream = |number: u64| Pcg64Mcg::seed_from_u64(settings.seed.wrapping_mul(8).wrapping_add(number));
         Self {
             task,
@@ -144,7 +149,7 @@ impl<'a, E: Engine> Run<'a, E> {
     fn arrive(&mut self, now: f64, job: Job) {
         self.tally.count_arrival();
         self.monitor.count_arrival(&job);
-        if job.most_blocks() > self.most_blocks {
+        if job.most_blocks(BLOCK_TOKENS) > self.most_blocks {
             self.tally.count_error(&job);
             self.monitor.count_error();
             return;
@@ -235,7 +240,7 @@ impl<'a, E: Engine> Run<'a, E> {
     fn fail(&mut self, now: f64, job: &Job) {
         self.tally.count_error(job);
         self.monitor.count_error();
-        let Some(retries) = self.settings.retries else { return };
+        let Some(retries) = self.settings.friction.retries else { return };
         let (luck, jitter) = (self.retry_rng.random::<f64>(), self.retry_rng.random::<f64>());
         if job.retries >= retries.most || luck >= retries.share {
             return;

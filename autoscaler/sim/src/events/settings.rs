@@ -41,12 +41,8 @@ pub struct Settings {
     pub initial_replicas: u32,
     /// Time from order to Ready.
     pub startup: StartupLaw,
-    /// Slowness of an engine that has just become Ready.
-    pub warm_up: WarmUp,
-    /// How metrics reach the policy.
-    pub scrape: Scrape,
-    /// Clients that come back after an error; none by default.
-    pub retries: Option<Retries>,
+    /// How fresh engines, metrics and clients fall short of the ideal.
+    pub friction: Friction,
     /// What goes wrong when.
     pub faults: Faults,
 }
@@ -71,9 +67,7 @@ impl Settings {
             engine: EngineKind::Leaping,
             initial_replicas: task.min_replicas.max(1),
             startup: StartupLaw::fixed(task.startup_seconds),
-            warm_up: WarmUp { seconds: 0.0, slowdown: 1.0 },
-            scrape: Scrape { period_seconds: 0.0, delay_seconds: 0.0, loss_share: 0.0 },
-            retries: None,
+            friction: Friction::default(),
             faults: Faults::default(),
         }
     }
@@ -93,18 +87,41 @@ impl Settings {
         finite("score_from_seconds", self.score_from_seconds, self.from_seconds, "at least from_seconds")?;
         finite("ttft_reserve", self.ttft_reserve, 0.0, "a factor, at least 0")?;
         finite("router_deadline_seconds", self.router_deadline_seconds, 0.0, "a number of seconds, at least 0")?;
+        let cap = f64::from(self.engine_concurrency);
+        SettingError::check(cap >= 1.0, "engine_concurrency", cap, "at least 1 request")?;
+        self.friction.validate()
+    }
+}
+
+/// How fresh engines, metrics and clients fall short of the ideal. By default they do not: engines are warm when they are
+/// Ready, metrics are live, nobody comes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Friction {
+    /// Slowness of an engine that has just become Ready.
+    pub warm_up: WarmUp,
+    /// How metrics reach the policy.
+    pub scrape: Scrape,
+    /// Clients that come back after an error.
+    pub retries: Option<Retries>,
+}
+
+impl Friction {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that is out of its range, with what it must be.
+    pub fn validate(&self) -> Result<(), SettingError> {
+        let finite = |field, value: f64, least: f64, expected| {
+            SettingError::check(value.is_finite() && value >= least, field, value, expected)
+        };
         finite("warm_up.seconds", self.warm_up.seconds, 0.0, "a number of seconds, at least 0")?;
         finite("warm_up.slowdown", self.warm_up.slowdown, 1.0, "a factor, at least 1")?;
         finite("scrape.period_seconds", self.scrape.period_seconds, 0.0, "a number of seconds, 0 for live metrics")?;
         finite("scrape.delay_seconds", self.scrape.delay_seconds, 0.0, "a number of seconds, at least 0")?;
         share("scrape.loss_share", self.scrape.loss_share)?;
-        let cap = f64::from(self.engine_concurrency);
-        SettingError::check(cap >= 1.0, "engine_concurrency", cap, "at least 1 request")?;
-        if let Some(retries) = self.retries {
-            share("retries.share", retries.share)?;
-            finite("retries.backoff_seconds", retries.backoff_seconds, 0.0, "a number of seconds, at least 0")?;
-        }
-        Ok(())
+        let Some(retries) = self.retries else { return Ok(()) };
+        share("retries.share", retries.share)?;
+        finite("retries.backoff_seconds", retries.backoff_seconds, 0.0, "a number of seconds, at least 0")
     }
 }
 
@@ -138,8 +155,15 @@ pub struct WarmUp {
     pub slowdown: f64,
 }
 
-/// How metrics reach the policy.
-#[derive(Debug, Clone, Copy, PartialEq)]
+impl Default for WarmUp {
+    /// None.
+    fn default() -> Self {
+        Self { seconds: 0.0, slowdown: 1.0 }
+    }
+}
+
+/// How metrics reach the policy; live by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scrape {
     /// Seconds between two scrapes; 0 shows the state at the moment of the decision.
     pub period_seconds: f64,
@@ -182,6 +206,8 @@ fn share(field: &'static str, value: f64) -> Result<(), SettingError> {
 pub(super) struct EngineSettings {
     pub(super) step: StepTime,
     pub(super) limits: Limits,
+    /// Tokens in a KV block.
+    pub(super) block_tokens: u32,
     pub(super) warm_up: WarmUp,
     pub(super) prefix_cache: bool,
 }

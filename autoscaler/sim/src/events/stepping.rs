@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use engine_model::{Batch, StepTime};
 
 use super::blocks::BlockPool;
-use super::engine::{BLOCK_TOKENS, Engine, Finished, Gauges, Job, Progress, kv_blocks};
+use super::engine::{Engine, Finished, Gauges, Job, Progress, kv_blocks};
 use super::settings::EngineSettings;
 
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(super) struct SteppingEngine {
     model: StepTime,
     max_sequences: usize,
     max_batched_tokens: u32,
+    block_tokens: u32,
     prefix_cache: bool,
     warm_until_seconds: f64,
     slowdown: f64,
@@ -53,6 +54,7 @@ impl Engine for SteppingEngine {
             model: settings.step,
             max_sequences: settings.limits.max_sequences as usize,
             max_batched_tokens: settings.limits.max_batched_tokens,
+            block_tokens: settings.block_tokens,
             prefix_cache: settings.prefix_cache,
             warm_until_seconds: ready_seconds + settings.warm_up.seconds,
             slowdown: settings.warm_up.slowdown,
@@ -174,12 +176,13 @@ impl SteppingEngine {
     fn admit_waiting(&mut self, budget: &mut u32, batch: &mut Batch) {
         while self.running.len() < self.max_sequences && *budget > 0 {
             let Some(sequence) = self.waiting.front() else { return };
+            let block_tokens = self.block_tokens;
             // At least one token must be computed to yield the next.
-            let sharable = if self.prefix_cache { (sequence.tokens() - 1) / BLOCK_TOKENS } else { 0 };
-            let shared = self.pool.find((0..sharable).map(|index| block_hash(&sequence.job, index)));
-            let cached = shared.len() as u32 * BLOCK_TOKENS;
+            let sharable = if self.prefix_cache { (sequence.tokens() - 1) / block_tokens } else { 0 };
+            let shared = self.pool.find((0..sharable).map(|index| block_hash(&sequence.job, index, block_tokens)));
+            let cached = shared.len() as u32 * block_tokens;
             let tokens = (sequence.tokens() - cached).min(*budget);
-            let needed = u64::from((cached + tokens).div_ceil(BLOCK_TOKENS)) - shared.len() as u64;
+            let needed = u64::from((cached + tokens).div_ceil(block_tokens)) - shared.len() as u64;
             if self.pool.free() < needed + self.pool.unused_among(&shared) {
                 return;
             }
@@ -199,7 +202,7 @@ impl SteppingEngine {
     /// Puts `tokens` of a running sequence into the step; false, and nothing done, if blocks run out.
     fn compute(&mut self, position: usize, tokens: u32, batch: &mut Batch) -> bool {
         let sequence = &mut self.running[position];
-        let needed = (sequence.computed + tokens).div_ceil(BLOCK_TOKENS) as usize;
+        let needed = (sequence.computed + tokens).div_ceil(self.block_tokens) as usize;
         let missing = needed.saturating_sub(sequence.blocks.len());
         if self.pool.free() < missing as u64 {
             return false;
@@ -212,9 +215,9 @@ impl SteppingEngine {
         batch.tokens += f64::from(tokens);
         batch.context_tokens += f64::from(sequence.computed);
         if self.prefix_cache {
-            let full = (sequence.computed / BLOCK_TOKENS) as usize;
+            let full = (sequence.computed / self.block_tokens) as usize;
             for index in sequence.published..full {
-                let hash = block_hash(&sequence.job, index as u32);
+                let hash = block_hash(&sequence.job, index as u32, self.block_tokens);
                 if self.pool.publish(hash) {
                     sequence.blocks[index] = hash;
                 }
@@ -226,8 +229,8 @@ impl SteppingEngine {
 }
 
 /// Content of a job's block up to its end: the group's as far as the shared prompt goes, then its own.
-fn block_hash(job: &Job, index: u32) -> u64 {
-    let is_shared = job.prefix_group != 0 && (index + 1) * BLOCK_TOKENS <= job.shared_tokens.min(job.prompt_tokens);
+fn block_hash(job: &Job, index: u32, block_tokens: u32) -> u64 {
+    let is_shared = job.prefix_group != 0 && (index + 1) * block_tokens <= job.shared_tokens.min(job.prompt_tokens);
     // Odd and even keep groups and single jobs apart.
     let owner = if is_shared { job.prefix_group << 1 } else { job.id << 1 | 1 };
     mix(mix(owner) ^ u64::from(index)).max(BlockPool::PRIVATE + 1)

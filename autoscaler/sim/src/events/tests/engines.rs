@@ -1,7 +1,7 @@
 use engine_model::{Limits, StepTime, Workload};
 use proptest::prelude::*;
 
-use super::super::engine::{Engine, Finished, Gauges, Job, Progress};
+use super::super::engine::{BLOCK_TOKENS, Engine, Finished, Gauges, Job, Progress};
 use super::super::leaping::LeapingEngine;
 use super::super::replay::{self, replay};
 use super::super::settings::{EngineKind, EngineSettings, WarmUp};
@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits { max_sequences: 16, max_batched_tokens: 256, kv_t
 const STEP: StepTime = StepTime::from_milliseconds(10.0, 0.05, 1e-3, 0.7);
 
 fn settings(limits: Limits, prefix_cache: bool) -> EngineSettings {
-    EngineSettings { step: STEP, limits, warm_up: WarmUp { seconds: 0.0, slowdown: 1.0 }, prefix_cache }
+    EngineSettings { step: STEP, limits, block_tokens: BLOCK_TOKENS, warm_up: WarmUp::default(), prefix_cache }
 }
 
 fn job(id: u64, arrival_seconds: f64, prompt_tokens: u32, output_tokens: u32) -> Job {
@@ -179,7 +179,7 @@ fn a_replay_answers_each_request_and_refuses_what_could_never_end() {
         prefix_group: 0,
         shared_tokens: 0,
     };
-    let play = |requests: &[Request]| replay(EngineKind::Leaping, STEP, LIMITS, requests);
+    let play = |requests: &[Request]| replay(EngineKind::Leaping, STEP, LIMITS, 16, requests);
     let played = play(&[request(0.0, 3000), request(0.5, 10)]).unwrap();
     assert!(played.answers.iter().all(|answer| answer.first_token_seconds < answer.finish_seconds));
     assert_eq!((played.answers.len(), played.preemptions, played.cached_prompt_tokens), (2, 0, 0));
@@ -187,4 +187,6 @@ fn a_replay_answers_each_request_and_refuses_what_could_never_end() {
     assert_eq!(refusal(&[request(0.0, 5000)]), "limits.kv_tokens");
     assert_eq!(refusal(&[request(1.0, 10), request(0.5, 10)]), "arrival_seconds");
     assert_eq!(refusal(&[request(f64::NAN, 10)]), "arrival_seconds");
+    let leap = replay(EngineKind::Leaping, STEP, LIMITS, 32, &[request(0.0, 10)]).unwrap_err().to_string();
+    assert_eq!(leap, "block_tokens = 32: must be 16 in the leaping engine, at least 1 in the stepping one");
 }

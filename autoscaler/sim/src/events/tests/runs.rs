@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
-use super::super::{EngineKind, EventRun, Retries, Routing, Scrape, Settings, Stage, Stages, llmd_ramp, simulate};
+use super::super::{
+    EngineKind, EventRun, Friction, Retries, Routing, Scrape, Settings, Stage, Stages, llmd_ramp, simulate,
+};
 use super::{Schedule, task};
 use crate::demand::Demand;
 use crate::policy::{Signals, Task};
@@ -9,6 +11,10 @@ use crate::startup::{Faults, StartupLaw, Stretch};
 
 fn run(source: &Stages, task: &Task, settings: &Settings, policy: impl FnMut(&Signals<'_>) -> u32) -> EventRun {
     simulate(source, &mut Schedule(policy), task, settings).unwrap()
+}
+
+fn scraped(scrape: Scrape) -> Friction {
+    Friction { scrape, ..Friction::default() }
 }
 
 fn close(one: f64, other: f64) -> bool {
@@ -37,7 +43,7 @@ fn the_same_seed_gives_the_same_run_and_another_one_another() {
     let source = Stages::steady(300.0, 20.0, 1000, 100);
     let settings = Settings {
         startup: StartupLaw { mean_seconds: 60.0, cv: 0.3, failed_share: 0.1 },
-        scrape: Scrape { period_seconds: 15.0, delay_seconds: 2.0, loss_share: 0.2 },
+        friction: scraped(Scrape { period_seconds: 15.0, delay_seconds: 2.0, loss_share: 0.2 }),
         ..Settings::new(&task, 0.0, 300.0)
     };
     let of_seed = |seed| {
@@ -156,7 +162,8 @@ fn retries_make_an_overload_worse() {
     let rate = 1.5 * task.capacity.requests_per_second;
     let source = Stages::steady(1200.0, rate, 4000, 1000);
     let once = Settings { discipline: Discipline::Fifo, ..Settings::new(&task, 0.0, 1200.0) };
-    let again = Settings { retries: Some(Retries { share: 0.8, backoff_seconds: 2.0, most: 3 }), ..once.clone() };
+    let retries = Some(Retries { share: 0.8, backoff_seconds: 2.0, most: 3 });
+    let again = Settings { friction: Friction { retries, ..Friction::default() }, ..once.clone() };
     let (once, again) = (run(&source, &task, &once, |_| 1), run(&source, &task, &again, |_| 1));
     let arrived = |run: &EventRun| run.record.iter().map(|sample| u64::from(sample.arrived)).sum::<u64>();
     assert_eq!((once.retries, once.requests), (0, again.requests), "retries are not scored");
@@ -183,7 +190,7 @@ fn an_order_in_a_stock_out_waits_unbilled_until_there_is_hardware() {
 fn what_a_policy_is_told_is_as_old_as_the_last_scrape_that_came_through() {
     let task = task(1000, 100, 1);
     let settings = Settings {
-        scrape: Scrape { period_seconds: 15.0, delay_seconds: 4.0, loss_share: 0.0 },
+        friction: scraped(Scrape { period_seconds: 15.0, delay_seconds: 4.0, loss_share: 0.0 }),
         faults: Faults { scrape_losses: vec![Stretch { from_seconds: 100.0, to_seconds: 200.0 }], ..Faults::default() },
         ..Settings::new(&task, 0.0, 400.0)
     };
@@ -197,7 +204,7 @@ fn what_a_policy_is_told_is_as_old_as_the_last_scrape_that_came_through() {
     assert!((at(90.0).1 / 750.0 - 1.0).abs() < 0.15, "at 90 s what was scraped at 75 s: {}", at(90.0).1);
     assert!(at(100.0).2 && !at(110.0).2 && !at(210.0).2 && at(220.0).2);
     assert_eq!(at(110.0).1.to_bits(), at(210.0).1.to_bits());
-    let live = Settings { scrape: Scrape { period_seconds: 0.0, ..settings.scrape }, ..settings.clone() };
+    let live = Settings { friction: Friction::default(), ..settings.clone() };
     let mut fresh = Vec::new();
     run(&Stages::steady(400.0, 10.0, 1000, 100), &task, &live, |signals| {
         fresh.push(signals.is_fresh);
@@ -296,7 +303,7 @@ fn settings_out_of_range_are_refused_by_name() {
         (Settings { to_seconds: -1.0, ..good.clone() }, "to_seconds = -1: must be at least from_seconds"),
         (Settings { engine_concurrency: 0, ..good.clone() }, "engine_concurrency = 0: must be at least 1 request"),
         (
-            Settings { scrape: Scrape { loss_share: 2.0, ..good.scrape }, ..good.clone() },
+            Settings { friction: scraped(Scrape { loss_share: 2.0, ..Scrape::default() }), ..good.clone() },
             "scrape.loss_share = 2: must be a share from 0 to 1",
         ),
     ];
