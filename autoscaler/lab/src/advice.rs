@@ -89,12 +89,14 @@ impl Advice {
         let mut text = self.table();
         let Some(asked) = self.tried.first() else { return text };
         text += &format!("\n{}\n", self.saving_in_words(asked));
-        let most = max_replicas.unwrap_or_else(|| (f64::from(asked.peak_replicas) * ROOM_ABOVE_PEAK).ceil() as u32);
+        let (most, why) = match max_replicas {
+            Some(most) => (most, "as given"),
+            None => ((f64::from(asked.peak_replicas) * ROOM_ABOVE_PEAK).ceil() as u32, "a quarter more than the peak"),
+        };
         text += &format!(
             "\nHelm values (under servingEngineSpec.modelSpec[] of the model):\n\n  objective:\n    ttft: {ttft}\n    \
              interTokenLatency: {inter_token_latency}\n    attainment: \"{}%\"\n  autoscaling:\n    kind: \
-             EngineAutoscaler\n    minReplicas: {}\n    maxReplicas: {}  # {} at the peak of the history, and a quarter \
-             more\n",
+             EngineAutoscaler\n    minReplicas: {}\n    maxReplicas: {}  # {why}; {} at the peak of the history\n",
             shown(asked.attainment * 100.0),
             asked.min_replicas,
             most.max(asked.min_replicas).max(1),

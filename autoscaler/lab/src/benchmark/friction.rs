@@ -2,21 +2,28 @@
 //! late and clients come back.
 
 use autoscaler_sim::events::{Friction, Retries, Scrape, WarmUp};
-use autoscaler_sim::{Level, StartupLaw};
+use autoscaler_sim::{Level, StartupLaw, Stretch};
 
 use super::{Benchmark, Report, Table};
 use crate::error::LabError;
-use crate::experiment::{EventDays, Experiment, prepare, run_prepared};
+use crate::experiment::{Experiment, prepare, run_prepared};
 use crate::output::{json_lines, summaries};
 use crate::progress::Progress;
 use crate::trace::Trace;
 
+const DAY: f64 = 86_400.0;
 /// A rival, where it is among the policies; tuned in hindsight with the friction.
 const RIVAL: &str = "reactive";
 const WARM_UP: WarmUp = WarmUp { seconds: 120.0, slowdown: 2.0 };
 /// A Prometheus' usual interval.
 const SCRAPE: Scrape = Scrape { period_seconds: 15.0, delay_seconds: 5.0, loss_share: 0.05 };
 const RETRIES: Retries = Retries { share: 1.0, backoff_seconds: 1.0, most: 3 };
+
+/// A whole day in the middle of what is scored.
+fn middle_day(trace: &Trace, train_seconds: f64) -> Stretch {
+    let from_seconds = (f64::midpoint(train_seconds, trace.duration_seconds()) / DAY).floor() * DAY;
+    Stretch { from_seconds, to_seconds: from_seconds + DAY }
+}
 
 pub(super) fn play(
     benchmark: &Benchmark,
@@ -27,7 +34,9 @@ pub(super) fn play(
     if !benchmark.tables.contains(&Table::Friction) {
         return Ok(());
     }
-    let base = Experiment { levels: vec![Level::Events], event_days: EventDays::Two, ..benchmark.on_one_trace() };
+    let base = benchmark.on_one_trace();
+    let window = Some(middle_day(trace, base.train_seconds));
+    let base = Experiment { levels: vec![Level::Events], window, ..base };
     let (usual, ideal) = (base.startup, Friction::default());
     let bad_starts = StartupLaw { cv: 0.5, failed_share: 0.05, ..usual };
     let all = Friction { warm_up: WARM_UP, scrape: SCRAPE, retries: Some(RETRIES) };
@@ -41,14 +50,17 @@ pub(super) fn play(
     ];
     let policies = benchmark.ours_and(&[RIVAL]);
     report.markdown += &format!(
-        "## Friction\n\n{}, every request of two days: that of the middle and that of the largest peak.\n\n\
+        "## Friction\n\n{}, every request of the middle day of what is scored.\n\n\
          | friction | policy | × OPT | attained % | worst hour % | TTFT p99 s | starts wasted |\n|---|---|---|---|---|---|---|\n",
         trace.name(),
     );
     let prepared = prepare(&base, trace, progress)?;
-    for (name, startup, friction) in frictions {
+    let played = benchmark.side_by_side("friction", frictions.len(), progress, |place, progress| {
+        let (_, startup, friction) = frictions[place];
         let experiment = Experiment { startup, friction, ..base.clone() };
-        let results = run_prepared(&experiment, trace, &prepared, &policies, progress)?;
+        run_prepared(&experiment, trace, &prepared, &policies, progress)
+    })?;
+    for ((name, ..), results) in frictions.iter().zip(played) {
         report.json_lines += &json_lines(&results)?;
         for summary in summaries(&results) {
             report.markdown += &format!(

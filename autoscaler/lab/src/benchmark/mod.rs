@@ -16,6 +16,7 @@ mod ramp;
 mod stress;
 mod traces;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -23,6 +24,7 @@ use autoscaler_sim::{Discipline, Level};
 
 use crate::error::LabError;
 use crate::experiment::{Experiment, Tuning};
+use crate::parallel;
 use crate::policies::Choice;
 use crate::progress::Progress;
 use crate::recurring::{day_autocorrelation, is_recurring};
@@ -150,7 +152,8 @@ pub fn run(
 }
 
 impl Benchmark {
-    /// What the tables on one trace have in common: the first attainment and seed, fluid, deadline, tuned in hindsight.
+    /// What the tables on one trace have in common: the first attainment and seed, fluid, deadline, tuned in hindsight, and one
+    /// thread, for they are played [side by side](Self::side_by_side).
     fn on_one_trace(&self) -> Experiment {
         Experiment {
             attainment: self.attainments.first().copied().unwrap_or(0.99),
@@ -159,8 +162,27 @@ impl Benchmark {
             tuning: Tuning::Hindsight,
             seeds: self.experiment.seeds.iter().take(1).copied().collect(),
             keeps_steps: false,
+            threads: NonZeroUsize::MIN,
             ..self.experiment.clone()
         }
+    }
+
+    /// Plays `count` experiments side by side, each on one thread: one alone would leave the others idle for most of its time.
+    fn side_by_side<T: Send>(
+        &self,
+        what: &str,
+        count: usize,
+        progress: &Progress,
+        play: impl Fn(usize, &Progress) -> Result<T, LabError> + Sync,
+    ) -> Result<Vec<T>, LabError> {
+        progress.stage(what, count);
+        let within = Progress::hidden();
+        let played = parallel::map(self.experiment.threads, count, |place| {
+            let played = play(place, &within);
+            progress.done(1);
+            played
+        });
+        played.into_iter().collect()
     }
 
     /// Ours, and those of the named baselines that are among the policies.

@@ -41,16 +41,22 @@ fn sensitivity(
 ) -> Result<(), LabError> {
     let policies = benchmark.ours_and(&[RIVAL]);
     report.markdown += &format!("## Sensitivity\n\n{}, baselines tuned in hindsight.\n\n{HEADING}", trace.name());
-    for mean in MEANS {
-        let experiment = Experiment { mean_replicas: Some(mean), ..base.clone() };
-        let results = run(&experiment, trace, &policies, progress)?;
-        note(report, &results, &format!("mean demand {mean} replicas"))?;
-    }
     let prepared = prepare(base, trace, progress)?;
-    for seconds in STARTUPS_SECONDS {
-        let experiment = Experiment { startup: StartupLaw::fixed(seconds), ..base.clone() };
-        let results = run_prepared(&experiment, trace, &prepared, &policies, progress)?;
-        note(report, &results, &format!("start-up {seconds} s"))?;
+    // The largest demand has most requests: it goes first.
+    let count = MEANS.len() + STARTUPS_SECONDS.len();
+    let mut played = benchmark.side_by_side("sensitivity", count, progress, |place, progress| {
+        if let Some(mean) = MEANS.iter().rev().nth(place) {
+            let experiment = Experiment { mean_replicas: Some(*mean), ..base.clone() };
+            return run(&experiment, trace, &policies, progress);
+        }
+        let startup = StartupLaw::fixed(STARTUPS_SECONDS[place - MEANS.len()]);
+        run_prepared(&Experiment { startup, ..base.clone() }, trace, &prepared, &policies, progress)
+    })?;
+    played[..MEANS.len()].reverse();
+    let means = MEANS.iter().map(|mean| format!("mean demand {mean} replicas"));
+    let names = means.chain(STARTUPS_SECONDS.iter().map(|seconds| format!("start-up {seconds} s")));
+    for (name, results) in names.zip(&played) {
+        note(report, results, &name)?;
     }
     report.markdown += "\n";
     Ok(())
@@ -70,6 +76,7 @@ fn ablations(
         report.markdown += &format!("- `{}`: {}\n", own.name, own.source);
     }
     report.markdown += &format!("\n{HEADING}");
+    let base = &Experiment { threads: benchmark.experiment.threads, ..base.clone() };
     let prepared = prepare(base, trace, progress)?;
     let queues = vec![Discipline::Deadline, Discipline::Fifo];
     let results = run_prepared(&Experiment { queues, ..base.clone() }, trace, &prepared, &policies, progress)?;

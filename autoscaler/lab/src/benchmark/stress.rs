@@ -5,7 +5,7 @@ use autoscaler_sim::{Faults, Stretch};
 
 use super::{Benchmark, Report, Table};
 use crate::error::LabError;
-use crate::experiment::{Experiment, run};
+use crate::experiment::{Experiment, prepare, run};
 use crate::output::{json_lines, summaries};
 use crate::progress::Progress;
 use crate::trace::{Lengths, Trace};
@@ -116,20 +116,21 @@ pub(super) fn play(
         from_seconds / DAY,
         BAD_HOUR * 100.0
     );
-    let mut factor = None;
-    for stress in &STRESSES {
-        let when = Stretch { from_seconds, to_seconds: from_seconds + stress.seconds };
-        let mean = base.mean_replicas.unwrap_or(1.0).ceil() as u32;
-        // The stress is not part of what the load is scaled by.
-        let scale = factor.unwrap_or(1.0);
+    let stressed = |stress: &Stress, scale: f64| {
         let series = (stress.rates)(&rates, at).into_iter().enumerate();
         let series: Vec<(f64, f64)> = series.map(|(minute, rate)| (minute as f64 * MINUTE, rate * scale)).collect();
-        let name = format!("{}, {}", trace.name(), stress.name);
-        let stressed = Trace::from_rates(&name, &[series], lengths)?;
-        let mean_replicas = if factor.is_some() { None } else { base.mean_replicas };
-        let experiment = Experiment { mean_replicas, faults: (stress.faults)(when, mean), ..base.clone() };
-        let results = run(&experiment, &stressed, &policies, progress)?;
-        factor.get_or_insert(results.factor);
+        Trace::from_rates(&format!("{}, {}", trace.name(), stress.name), &[series], lengths)
+    };
+    // The stress is not part of what the load is scaled by.
+    let factor = prepare(&base, &stressed(&STRESSES[0], 1.0)?, progress)?.factor();
+    let played = benchmark.side_by_side("stress", STRESSES.len(), progress, |place, progress| {
+        let stress = &STRESSES[place];
+        let when = Stretch { from_seconds, to_seconds: from_seconds + stress.seconds };
+        let mean = base.mean_replicas.unwrap_or(1.0).ceil() as u32;
+        let experiment = Experiment { mean_replicas: None, faults: (stress.faults)(when, mean), ..base.clone() };
+        run(&experiment, &stressed(stress, factor)?, &policies, progress)
+    })?;
+    for (stress, results) in STRESSES.iter().zip(played) {
         report.json_lines += &json_lines(&results)?;
         for summary in summaries(&results) {
             report.markdown += &format!(

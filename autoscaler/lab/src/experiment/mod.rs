@@ -115,6 +115,13 @@ pub struct Prepared {
     runs: Mutex<HashMap<String, Arc<Run>>>,
 }
 
+impl Prepared {
+    /// Factor on the rates of the trace.
+    pub(crate) fn factor(&self) -> f64 {
+        self.source.factor()
+    }
+}
+
 /// All that a run needs beside its policy.
 pub(crate) struct Ground<'a> {
     pub(crate) experiment: &'a Experiment,

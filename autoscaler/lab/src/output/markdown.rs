@@ -2,16 +2,18 @@
 
 use super::summary::summaries;
 use super::table::heading;
-use super::words::{interval, level, percent, times};
+use super::words::{interval, legend, level, percent, shares, times};
 use crate::experiment::Results;
 
-/// Results as a markdown table of medians over the seeds with intervals; `!` marks a missed target, `*` foresight.
+/// Results as a markdown table of medians over the seeds with intervals.
 #[must_use]
 pub fn markdown(results: &Results) -> String {
     let mut text = format!("{}\n\n", heading(results).replace('\n', "; "));
     text += "| policy | how set | level | queue | × OPT | 95 % | matched | overflow % | 95 % | attained % | worst hour % | \
              replicas | TTFT p95 s | wasted % | reversals/day |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
-    for summary in summaries(results) {
+    let summaries = summaries(results);
+    for summary in &summaries {
+        let [overflow, attainment] = shares(summary);
         let cells = [
             format!("{}{}", summary.policy, if summary.row.is_clairvoyant { " *" } else { "" }),
             summary.row.outcome.tuned.clone(),
@@ -20,9 +22,9 @@ pub fn markdown(results: &Results) -> String {
             times(summary.times_opt),
             interval(summary.times_opt_interval, times),
             summary.matched_times_opt.map_or_else(|| "–".into(), times),
-            format!("{}{}", percent(summary.overflow), if summary.is_on_target { "" } else { " !" }),
+            overflow,
             interval(summary.overflow_interval, percent),
-            percent(summary.attainment),
+            attainment,
             percent(summary.attainment_worst_hour),
             format!("{:.2}", summary.mean_replicas),
             format!("{:.2}", summary.ttft_p95_seconds),
@@ -30,6 +32,10 @@ pub fn markdown(results: &Results) -> String {
             format!("{:.0}", summary.reversals_per_day),
         ];
         text += &format!("| {} |\n", cells.join(" | "));
+    }
+    let legend = legend(&summaries);
+    if !legend.is_empty() {
+        text += &format!("\n{legend}\n");
     }
     for note in &results.notes {
         text += &format!("\nNote: {note}.\n");

@@ -4,7 +4,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
 use super::summary::{Summary, summaries};
-use super::words::{interval, level, percent, span, times};
+use super::words::{interval, legend, level, percent, shares, span, times};
 use crate::experiment::Results;
 use crate::policies::Choice;
 
@@ -33,10 +33,15 @@ pub(super) fn drawn(results: &Results, mut table: Table) -> String {
         "rev/day",
         "setting",
     ]);
-    for summary in summaries(results) {
-        table.add_row(cells(&summary));
+    let summaries = summaries(results);
+    for summary in &summaries {
+        table.add_row(cells(summary));
     }
     let mut text = format!("{}\n{table}\n", heading(results));
+    let legend = legend(&summaries);
+    if !legend.is_empty() {
+        text += &format!("{legend}\n");
+    }
     for note in &results.notes {
         text += &format!("note: {note}\n");
     }
@@ -88,7 +93,7 @@ pub(super) fn heading(results: &Results) -> String {
 }
 
 fn cells(summary: &Summary<'_>) -> Vec<Cell> {
-    let missed = if summary.is_on_target { "" } else { " !" };
+    let [overflow, attainment] = shares(summary);
     let matched = summary.matched_times_opt.map(|m| format!(" ({} matched)", times(m))).unwrap_or_default();
     let number = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     vec![
@@ -97,9 +102,9 @@ fn cells(summary: &Summary<'_>) -> Vec<Cell> {
         Cell::new(summary.queue.name()),
         number(format!("{}{matched}", times(summary.times_opt))),
         number(interval(summary.times_opt_interval, times)),
-        number(format!("{}{missed}", percent(summary.overflow))),
+        number(overflow),
         number(interval(summary.overflow_interval, percent)),
-        number(percent(summary.attainment)),
+        number(attainment),
         number(percent(summary.attainment_worst_hour)),
         number(format!("{:.2}", summary.mean_replicas)),
         number(format!("{:.2} s", summary.ttft_p95_seconds)),

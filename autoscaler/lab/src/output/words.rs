@@ -3,6 +3,8 @@
 use autoscaler_sim::Level;
 use autoscaler_sim::bootstrap::Interval;
 
+use super::summary::Summary;
+
 /// A share as a percentage with the digits that tell it from 0 or 100.
 pub(super) fn percent(share: f64) -> String {
     if !share.is_finite() {
@@ -33,6 +35,26 @@ pub(super) fn times(ratio: f64) -> String {
 
 pub(super) fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
     interval.map_or_else(|| "–".into(), |i| format!("{}–{}", show(i.low), show(i.high)))
+}
+
+/// The two shares of a run, with ` !` at the one that the target bounds where it is missed: overflow, attainment.
+pub(super) fn shares(summary: &Summary<'_>) -> [String; 2] {
+    let mark = |bounded: Level| if summary.level == bounded && !summary.is_on_target { " !" } else { "" };
+    [
+        format!("{}{}", percent(summary.overflow), mark(Level::Fluid)),
+        format!("{}{}", percent(summary.attainment), mark(Level::Events)),
+    ]
+}
+
+/// What the marks of these rows mean; empty without any.
+pub(super) fn legend(summaries: &[Summary<'_>]) -> String {
+    let known = [
+        (summaries.iter().any(|summary| summary.matched_times_opt.is_some()), "matched: cost at exactly the target"),
+        (summaries.iter().any(|summary| !summary.is_on_target), "!: misses the target"),
+        (summaries.iter().any(|summary| summary.row.is_clairvoyant), "*: knows the future"),
+    ];
+    let known: Vec<&str> = known.into_iter().filter(|(is_there, _)| *is_there).map(|(_, words)| words).collect();
+    known.join("; ")
 }
 
 pub(super) fn level(level: Level) -> &'static str {

@@ -69,7 +69,7 @@
     if (!times.length) { node.append(element("p", "dim", "no data for this run")); return; }
     const show = (_, v) => fixed(v, 2);
     plots.push(new uPlot({
-      width: Math.max(280, node.clientWidth), height: 240, padding: [8, 12, 0, 0],
+      width: Math.max(280, node.clientWidth), height: 240, padding: [8, 26, 0, 0],
       cursor: { sync: { key: id === "plot-days" ? "days" : "time" }, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(least, (high || 0) * 1.06)] } },
       axes: [
@@ -93,7 +93,7 @@
     const y = (cost) => height - bottom - Math.min(cost, most) / most * (height - bottom - 12);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "cost over miss" });
     for (const [miss, label] of [[1e-4, "≤ .01 %"], [1e-3, ".1 %"], [1e-2, "1 %"], [1e-1, "10 %"], [1, "100 %"]]) {
-      picture.append(svg("line", { class: "axis", x1: x(miss), x2: x(miss), y1: 12, y2: height - bottom }), svg("text", { x: x(miss), y: height - bottom + 15, "text-anchor": "middle" }, label));
+      picture.append(svg("line", { class: "axis", x1: x(miss), x2: x(miss), y1: 12, y2: height - bottom }), svg("text", { x: x(miss), y: height - bottom + 15, "text-anchor": miss < 1 ? "middle" : "end" }, label));
     }
     for (let cost = 0; cost <= most; cost += most > 6 ? 2 : most > 3 ? 1 : 0.5) {
       picture.append(svg("line", { class: "axis", x1: left, x2: width - 12, y1: y(cost), y2: y(cost) }), svg("text", { x: left - 6, y: y(cost) + 4, "text-anchor": "end" }, String(cost)));
