@@ -10,11 +10,14 @@ const SLOWDOWN: f64 = 2.0;
 const BACKOFF_SECONDS: f64 = 1.0;
 const MOST_RETRIES: u32 = 3;
 
-/// The named parts of `text` behind its first, in their order.
-fn parts<'a>(text: &'a str, names: &[&str], example: &str) -> Result<(&'a str, Vec<(&'a str, &'a str)>), String> {
+/// Names with what they are set to.
+type Named<'a> = Vec<(&'a str, &'a str)>;
+
+/// The first part of `text`, and the named ones behind it in their order.
+fn parts<'a>(text: &'a str, names: &[&str], example: &str) -> Result<(&'a str, Named<'a>), String> {
     let mut parts = text.split(',');
     let first = parts.next().unwrap_or_default();
-    let mut named: Vec<(&str, &str)> = Vec::new();
+    let mut named = Named::new();
     for part in parts {
         let known = part.split_once('=').filter(|(name, _)| names.contains(name));
         let (name, value) = known.ok_or_else(|| format!("`{part}` is not known; write {example}"))?;
