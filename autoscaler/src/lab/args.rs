@@ -344,4 +344,25 @@ mod tests {
             assert!(window(text).unwrap_err().contains("such as 3d..5d"), "{text}");
         }
     }
+
+    #[test]
+    fn flags_about_single_requests_need_the_level_that_plays_them() {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            experiment: ExperimentArgs,
+        }
+        let check = |flags: &str| {
+            let words = std::iter::once("lab").chain(flags.split(' '));
+            <Flags as clap::Parser>::try_parse_from(words).unwrap().experiment.check_level()
+        };
+        for flag in ["--warm-up 60s", "--scrape 15s", "--retries .5", "--prefix-cache"] {
+            let name = flag.split(' ').next().unwrap();
+            let refusal = check(flag).unwrap_err().to_string();
+            assert_eq!(refusal, format!("{name} is about single requests; add --level events"));
+            check(&format!("{flag} --level events")).unwrap();
+            check(&format!("{flag} --level fluid,events")).unwrap();
+        }
+        check("--level fluid").unwrap();
+    }
 }
