@@ -174,8 +174,7 @@ fn shown(percent: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use autoscaler_sim::{EngineProfile, Policy, Signals, StartupLaw};
-    use engine_model::{Objective, preset};
+    use autoscaler_sim::{Policy, Signals};
 
     use super::*;
     use crate::experiment::prepare;
@@ -201,14 +200,8 @@ mod tests {
     }
 
     fn advice() -> Advice {
-        let preset = preset("qwen3-32b-h100-tp2").unwrap();
-        let objective = Objective { ttft_seconds: 3.0, inter_token_seconds: 0.1 };
-        let engine = EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 };
-        let experiment = Experiment {
-            mean_replicas: Some(1.0),
-            train_seconds: 86_400.0,
-            ..Experiment::new(engine, StartupLaw::fixed(240.0), 0.99)
-        };
+        let experiment =
+            Experiment { mean_replicas: Some(1.0), seeds: vec![1], ..crate::experiment::tests::experiment() };
         let rates = (0..144 * 7).map(|step| (f64::from(step) * 600.0, 1.0 + f64::from(step % 5) / 10.0));
         let trace = Trace::from_rates("history", &[rates.collect()], &Lengths::fixed(2000, 2000)).unwrap();
         let progress = Progress::hidden();

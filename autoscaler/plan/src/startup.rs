@@ -117,18 +117,21 @@ impl StartupState {
         E: IntoIterator<Item = &'a EngineFacts> + Clone,
     {
         let learned = self.learn_ready(engines.clone());
-        if self.orders.is_empty() && self.released.is_empty() {
-            self.count_failures(engines);
-            return learned;
+        if !self.orders.is_empty() || !self.released.is_empty() {
+            self.forget_overdue(now);
         }
-        let patience = OVERDUE_QUANTILES * self.quantiles(None).p95_seconds;
-        self.released.retain(|order| seconds_between(order.at, now) <= patience);
         self.count_failures(engines);
+        learned
+    }
+
+    /// Forgets what was ordered and released too long ago; orders that were never answered are stock-outs.
+    fn forget_overdue(&mut self, now: Timestamp) {
+        let patience = OVERDUE_QUANTILES * self.quantiles(None).p95_seconds;
         let overdue = |order: &Order| seconds_between(order.at, now) > patience;
+        self.released.retain(|order| !overdue(order));
         let lost = self.orders.iter().filter(|order| overdue(order)).map(|order| order.replicas);
         self.stock_outs = self.stock_outs.saturating_add(lost.sum());
         self.orders.retain(|order| !overdue(order));
-        learned
     }
 
     /// Learns from engines that became Ready since the last time, and returns when they were created.

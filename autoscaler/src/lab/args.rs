@@ -256,20 +256,23 @@ impl ExperimentArgs {
         })
     }
 
-    /// Refuses flags that would change nothing.
-    pub(super) fn check_level(&self) -> anyhow::Result<()> {
+    /// A flag that is about single requests, if one is given.
+    pub(super) fn single_request_flag(&self) -> Option<&'static str> {
         let given = [
             ("--warm-up", self.warm_up.is_some()),
             ("--scrape", self.scrape.is_some()),
             ("--retries", self.retries.is_some()),
             ("--prefix-cache", self.prefix_cache),
         ];
-        if !self.level.contains(&LevelArg::Events)
-            && let Some((flag, _)) = given.iter().find(|(_, is_given)| *is_given)
-        {
-            bail!("{flag} is about single requests; add --level events");
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    }
+
+    /// Refuses flags that would change nothing.
+    pub(super) fn check_level(&self) -> anyhow::Result<()> {
+        match self.single_request_flag().filter(|_| !self.level.contains(&LevelArg::Events)) {
+            Some(flag) => bail!("{flag} is about single requests; add --level events"),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn queues(&self) -> Vec<Discipline> {

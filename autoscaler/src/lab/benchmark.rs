@@ -39,12 +39,12 @@ pub struct BenchmarkArgs {
     /// Policies besides ours that are also played request by request: the cheapest so many on target
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 2)]
     pub finalists: usize,
-    /// Which tables, with commas between: traces, ramp, stress, friction, sensitivity, ablations
+    /// Which tables, with commas between
     #[arg(
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "traces,ramp,stress,friction,sensitivity,ablations"
+        default_values = Table::NAMES.map(|(name, _)| name)
     )]
     pub tables: Vec<String>,
     /// Write all into this folder instead, as it comes: tables.md, runs.jsonl (one run a line, the fields of `simulate

@@ -6,7 +6,7 @@ use process::duration::HumanDuration;
 
 /// Slowness of a fresh engine when only its length is given: first requests compile kernels and fill caches.
 const SLOWDOWN: f64 = 2.0;
-/// Retries when only their share is given: those of the `openai` client, with one more.
+/// Retries when only their share is given.
 const BACKOFF_SECONDS: f64 = 1.0;
 const MOST_RETRIES: u32 = 3;
 
@@ -29,12 +29,16 @@ fn parts<'a>(text: &'a str, names: &[&str], example: &str) -> Result<(&'a str, N
     Ok((first, named))
 }
 
-fn number(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a number"))
+fn number(name: &str, text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| format!("`{name}={text}`: `{text}` is not a number"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     text.parse::<HumanDuration>().map(|duration| duration.as_secs_f64()).map_err(|error| error.to_string())
+}
+
+fn named_seconds(name: &str, text: &str) -> Result<f64, String> {
+    seconds(text).map_err(|error| format!("`{name}={text}`: {error}"))
 }
 
 /// Reads `240s`, `240s,cv=.25` or `240s,cv=.25,fail=.01`.
@@ -43,7 +47,7 @@ pub(super) fn startup(text: &str) -> Result<StartupLaw, String> {
     let mut law = StartupLaw::fixed(seconds(mean)?);
     for (name, value) in named {
         let field = if name == "cv" { &mut law.cv } else { &mut law.failed_share };
-        *field = number(value)?;
+        *field = number(name, value)?;
     }
     law.validate().map_err(|error| error.to_string())?;
     Ok(law)
@@ -53,8 +57,8 @@ pub(super) fn startup(text: &str) -> Result<StartupLaw, String> {
 pub(super) fn warm_up(text: &str) -> Result<WarmUp, String> {
     let (length, named) = parts(text, &["slowdown"], "60s or 60s,slowdown=1.5")?;
     let mut warm_up = WarmUp { seconds: seconds(length)?, slowdown: SLOWDOWN };
-    for (_, value) in named {
-        warm_up.slowdown = number(value)?;
+    for (name, value) in named {
+        warm_up.slowdown = number(name, value)?;
     }
     checked(Friction { warm_up, ..Friction::default() }).map(|friction| friction.warm_up)
 }
@@ -65,8 +69,8 @@ pub(super) fn scrape(text: &str) -> Result<Scrape, String> {
     let mut scrape = Scrape { period_seconds: seconds(period)?, ..Scrape::default() };
     for (name, value) in named {
         match name {
-            "delay" => scrape.delay_seconds = seconds(value)?,
-            _ => scrape.loss_share = number(value)?,
+            "delay" => scrape.delay_seconds = named_seconds(name, value)?,
+            _ => scrape.loss_share = number(name, value)?,
         }
     }
     checked(Friction { scrape, ..Friction::default() }).map(|friction| friction.scrape)
@@ -75,11 +79,15 @@ pub(super) fn scrape(text: &str) -> Result<Scrape, String> {
 /// Reads `.5`, `.5,backoff=1s` or `.5,backoff=1s,most=3`.
 pub(super) fn retries(text: &str) -> Result<Retries, String> {
     let (share, named) = parts(text, &["backoff", "most"], ".5, .5,backoff=1s or .5,backoff=1s,most=3")?;
-    let mut retries = Retries { share: number(share)?, backoff_seconds: BACKOFF_SECONDS, most: MOST_RETRIES };
+    let share = share.parse().map_err(|_| format!("`{share}` is not a number"))?;
+    let mut retries = Retries { share, backoff_seconds: BACKOFF_SECONDS, most: MOST_RETRIES };
     for (name, value) in named {
         match name {
-            "backoff" => retries.backoff_seconds = seconds(value)?,
-            _ => retries.most = value.parse().map_err(|_| format!("`{value}` is not a whole number of retries"))?,
+            "backoff" => retries.backoff_seconds = named_seconds(name, value)?,
+            _ => {
+                let refuse = |_| format!("`{name}={value}`: `{value}` is not a whole number of retries");
+                retries.most = value.parse().map_err(refuse)?;
+            }
         }
     }
     checked(Friction { retries: Some(retries), ..Friction::default() }).map(|_| retries)
@@ -123,6 +131,8 @@ mod tests {
         assert_eq!(scrape("15s,loss=2").unwrap_err(), "scrape.loss_share = 2: must be a share from 0 to 1");
         assert!(scrape("15").unwrap_err().contains("write a number with a unit"));
         assert_eq!(retries("2").unwrap_err(), "retries.share = 2: must be a share from 0 to 1");
-        assert_eq!(retries(".5,most=x").unwrap_err(), "`x` is not a whole number of retries");
+        assert_eq!(retries(".5,most=x").unwrap_err(), "`most=x`: `x` is not a whole number of retries");
+        assert_eq!(startup("240s,cv=x").unwrap_err(), "`cv=x`: `x` is not a number");
+        assert!(scrape("15s,delay=5").unwrap_err().starts_with("`delay=5`: "));
     }
 }

@@ -42,6 +42,9 @@ Examples:
 pub(super) fn run(args: &TuneArgs, history: Option<History>) -> anyhow::Result<()> {
     let own = OURS.first().copied().context("this program was built without a policy of its own")?;
     let trace = args.experiment.trace.load(history.as_ref())?;
+    if let Some(flag) = args.experiment.single_request_flag() {
+        anyhow::bail!("{flag} is about single requests, and tune plays none; leave it out");
+    }
     let experiment = args.experiment.experiment(None, Tuning::Defaults)?;
     let as_run = args.replicas.load(history.as_ref(), &trace)?;
     let present = match as_run {

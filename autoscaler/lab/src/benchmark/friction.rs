@@ -4,14 +4,13 @@
 use autoscaler_sim::events::{Friction, Retries, Scrape, WarmUp};
 use autoscaler_sim::{Level, StartupLaw, Stretch};
 
-use super::{Benchmark, Report, Table};
+use super::{Benchmark, DAY, Report, middle_day};
 use crate::error::LabError;
 use crate::experiment::{Experiment, prepare, run_prepared};
 use crate::output::{json_lines, summaries};
 use crate::progress::Progress;
 use crate::trace::Trace;
 
-const DAY: f64 = 86_400.0;
 /// A rival, where it is among the policies; tuned in hindsight with the friction.
 const RIVAL: &str = "reactive";
 const WARM_UP: WarmUp = WarmUp { seconds: 120.0, slowdown: 2.0 };
@@ -19,24 +18,15 @@ const WARM_UP: WarmUp = WarmUp { seconds: 120.0, slowdown: 2.0 };
 const SCRAPE: Scrape = Scrape { period_seconds: 15.0, delay_seconds: 5.0, loss_share: 0.05 };
 const RETRIES: Retries = Retries { share: 1.0, backoff_seconds: 1.0, most: 3 };
 
-/// A whole day in the middle of what is scored.
-fn middle_day(trace: &Trace, train_seconds: f64) -> Stretch {
-    let from_seconds = (f64::midpoint(train_seconds, trace.duration_seconds()) / DAY).floor() * DAY;
-    Stretch { from_seconds, to_seconds: from_seconds + DAY }
-}
-
 pub(super) fn play(
     benchmark: &Benchmark,
     trace: &Trace,
     progress: &Progress,
     report: &mut Report,
 ) -> Result<(), LabError> {
-    if !benchmark.tables.contains(&Table::Friction) {
-        return Ok(());
-    }
-    let base = benchmark.on_one_trace();
-    let window = Some(middle_day(trace, base.train_seconds));
-    let base = Experiment { levels: vec![Level::Events], window, ..base };
+    let from_seconds = middle_day(benchmark.experiment.train_seconds, trace.duration_seconds());
+    let window = Some(Stretch { from_seconds, to_seconds: from_seconds + DAY });
+    let base = Experiment { levels: vec![Level::Events], window, ..benchmark.on_one_trace() };
     let (usual, ideal) = (base.startup, Friction::default());
     let bad_starts = StartupLaw { cv: 0.5, failed_share: 0.05, ..usual };
     let all = Friction { warm_up: WARM_UP, scrape: SCRAPE, retries: Some(RETRIES) };

@@ -2,7 +2,7 @@
 
 use autoscaler_sim::{Discipline, StartupLaw, Stretch};
 
-use super::{Benchmark, Report, Table};
+use super::{Benchmark, DAY, Report};
 use crate::error::LabError;
 use crate::experiment::{Experiment, Results, prepare, run, run_prepared};
 use crate::output::{json_lines, summaries};
@@ -10,35 +10,18 @@ use crate::policies::{ABLATIONS, Choice};
 use crate::progress::Progress;
 use crate::trace::Trace;
 
-const DAY: f64 = 86_400.0;
 const MEANS: [f64; 3] = [2.0, 8.0, 50.0];
 const STARTUPS_SECONDS: [f64; 4] = [30.0, 120.0, 240.0, 480.0];
 /// What ours is compared with while mean and start-up time vary.
 const RIVAL: &str = "reactive";
 
-pub(super) fn play(
+pub(super) fn sensitivity(
     benchmark: &Benchmark,
     trace: &Trace,
     progress: &Progress,
     report: &mut Report,
 ) -> Result<(), LabError> {
-    let base = benchmark.on_one_trace();
-    if benchmark.tables.contains(&Table::Sensitivity) {
-        sensitivity(benchmark, &base, trace, progress, report)?;
-    }
-    if benchmark.tables.contains(&Table::Ablations) {
-        ablations(benchmark, &base, trace, progress, report)?;
-    }
-    Ok(())
-}
-
-fn sensitivity(
-    benchmark: &Benchmark,
-    base: &Experiment,
-    trace: &Trace,
-    progress: &Progress,
-    report: &mut Report,
-) -> Result<(), LabError> {
+    let base = &benchmark.on_one_trace();
     let policies = benchmark.ours_and(&[RIVAL]);
     report.markdown += &format!("## Sensitivity\n\n{}, baselines tuned in hindsight.\n\n{HEADING}", trace.name());
     let prepared = prepare(base, trace, progress)?;
@@ -62,9 +45,8 @@ fn sensitivity(
     Ok(())
 }
 
-fn ablations(
+pub(super) fn ablations(
     benchmark: &Benchmark,
-    base: &Experiment,
     trace: &Trace,
     progress: &Progress,
     report: &mut Report,
@@ -76,7 +58,8 @@ fn ablations(
         report.markdown += &format!("- `{}`: {}\n", own.name, own.source);
     }
     report.markdown += &format!("\n{HEADING}");
-    let base = &Experiment { threads: benchmark.experiment.threads, ..base.clone() };
+    // Each experiment has many policies: their own threads are busy enough.
+    let base = &Experiment { threads: benchmark.experiment.threads, ..benchmark.on_one_trace() };
     let prepared = prepare(base, trace, progress)?;
     let queues = vec![Discipline::Deadline, Discipline::Fifo];
     let results = run_prepared(&Experiment { queues, ..base.clone() }, trace, &prepared, &policies, progress)?;

@@ -3,7 +3,7 @@
 use autoscaler_sim::fluid::Block;
 use autoscaler_sim::{Faults, Stretch};
 
-use super::{Benchmark, Report, Table};
+use super::{Benchmark, DAY, Report, middle_day};
 use crate::error::LabError;
 use crate::experiment::{Experiment, prepare, run};
 use crate::output::{json_lines, summaries};
@@ -12,7 +12,6 @@ use crate::trace::{Lengths, Trace};
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
-const DAY: f64 = 86_400.0;
 /// What is scored: from the begin of the stress.
 const SCORED_SECONDS: f64 = 3.0 * DAY;
 /// An hour that misses more of its demand is one of those that count for the recovery.
@@ -98,9 +97,6 @@ pub(super) fn play(
     progress: &Progress,
     report: &mut Report,
 ) -> Result<(), LabError> {
-    if !benchmark.tables.contains(&Table::Stress) {
-        return Ok(());
-    }
     let policies = benchmark.ours_and(&RIVALS);
     let rates: Vec<f64> = trace.counts(MINUTE).into_iter().map(|count| count / MINUTE).collect();
     let at = begin(&rates, benchmark.experiment.train_seconds);
@@ -152,8 +148,7 @@ pub(super) fn play(
 /// Half an hour before the peak of the middle day of what is scored, in minutes.
 fn begin(rates: &[f64], train_seconds: f64) -> usize {
     let day = (DAY / MINUTE) as usize;
-    let first = (train_seconds / MINUTE) as usize;
-    let middle = (first + rates.len()) / 2 / day * day;
+    let middle = (middle_day(train_seconds, rates.len() as f64 * MINUTE) / MINUTE) as usize;
     let load = |minute: usize| rates[minute..].iter().take(10).sum::<f64>();
     let peak = (middle..(middle + day).min(rates.len())).max_by(|a, b| load(*a).total_cmp(&load(*b)));
     peak.unwrap_or(middle).saturating_sub(30)

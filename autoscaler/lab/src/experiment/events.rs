@@ -2,8 +2,6 @@
 
 mod optimum;
 
-use std::collections::BTreeMap;
-
 use autoscaler_sim::events::{self, EngineKind, EventRun, Settings};
 use autoscaler_sim::fluid::Scenario;
 use autoscaler_sim::{Demand, Discipline, Level, Outcome, Policy, Quantiles, Stretch};
@@ -16,7 +14,7 @@ use crate::error::LabError;
 use crate::parallel;
 use crate::policies::{Choice, OwnSetup};
 use crate::progress::Progress;
-use optimum::optimum;
+use optimum::{Optimum, optimum};
 
 /// Engines are filled for so long before the score begins.
 const LEAD_SECONDS: f64 = 900.0;
@@ -64,13 +62,6 @@ impl Sum {
     }
 }
 
-/// What there is to replay, by its place among the optima or the jobs.
-#[derive(Debug, Clone, Copy)]
-enum Work {
-    Optimum(usize),
-    Pick(usize),
-}
-
 pub(super) fn rows(
     ground: &Ground<'_>,
     policies: &[Choice],
@@ -82,6 +73,19 @@ pub(super) fn rows(
     let seeds = ground.experiment.seeds.len();
     let threads = ground.experiment.threads;
     let queues = &ground.experiment.queues;
+    progress.stage("optimum", seeds * queues.len());
+    let optima = parallel::map(threads, seeds * queues.len(), |job| {
+        let cost = optimum(ground, queues[job / seeds], job % seeds, windows);
+        progress.done(1);
+        cost
+    });
+    let optima = optima.into_iter().collect::<Result<Vec<Optimum>, LabError>>()?;
+    if optima.iter().any(|optimum| !optimum.is_on_target) {
+        notes.push(
+            "at level events no number of replicas keeps the target; the optimum is that of the demand, without margin"
+                .to_owned(),
+        );
+    }
     let mut chosen = Vec::new();
     for &queue in queues {
         chosen.extend(choose(ground, policies, queue, Level::Events, progress, notes)?);
@@ -89,38 +93,16 @@ pub(super) fn rows(
     // In order of queue and policy, as those chosen are.
     let jobs: Vec<(Discipline, &Choice)> =
         queues.iter().flat_map(|&queue| policies.iter().map(move |policy| (queue, policy))).collect();
-    // Those that replay most often first, so that no thread is left alone with one at the end.
-    let mut work: Vec<Work> = (0..queues.len() * seeds).map(Work::Optimum).collect();
-    let (once, twice): (Vec<usize>, Vec<usize>) = (0..jobs.len()).partition(|job| jobs[*job].1.is_own());
-    work.extend(twice.into_iter().chain(once).map(Work::Pick));
-    progress.stage("events", work.len() + jobs.len() * (seeds - 1));
-    let done = parallel::map(threads, work.len(), |place| {
-        let done = match work[place] {
-            Work::Optimum(job) => {
-                optimum(ground, queues[job / seeds], job % seeds, windows).map(|optimum| (Some((job, optimum)), None))
-            }
-            Work::Pick(job) => {
-                let (queue, policy) = jobs[job];
-                pick(ground, policy, &chosen[job], queue, windows).map(|pick| (None, Some((job, pick))))
-            }
-        };
+    progress.stage("events", jobs.len() * seeds);
+    let picks = parallel::map(threads, jobs.len(), |job| {
+        let (queue, policy) = jobs[job];
+        let pick = pick(ground, policy, &chosen[job], queue, windows);
         progress.done(1);
-        done
+        pick
     });
-    let (mut optima, mut picks) = (BTreeMap::new(), BTreeMap::new());
-    for done in done {
-        let (optimum, pick) = done?;
-        optima.extend(optimum);
-        picks.extend(pick);
-    }
-    if optima.values().any(|optimum| !optimum.is_on_target) {
-        notes.push(
-            "at level events no number of replicas keeps the target; the optimum is that of the demand, without margin"
-                .to_owned(),
-        );
-    }
     let mut first = Vec::new();
-    for ((pick, chosen), (_, policy)) in picks.into_values().zip(&mut chosen).zip(&jobs) {
+    for ((pick, chosen), (_, policy)) in picks.into_iter().zip(&mut chosen).zip(&jobs) {
+        let pick = pick?;
         if pick.setting != chosen.setting {
             chosen.words = policy.settings().get(pick.setting).cloned().unwrap_or_default();
         }
@@ -140,7 +122,7 @@ pub(super) fn rows(
     for (place, sum) in sums.into_iter().enumerate() {
         let (job, seed) = (place / seeds, place % seeds);
         let (queue, policy) = jobs[job];
-        let optimum = optima[&(job / policies.len() * seeds + seed)].engine_seconds;
+        let optimum = optima[job / policies.len() * seeds + seed].engine_seconds;
         rows.push(row(ground, policy, &chosen[job], queue, seed, &sum?, optimum));
     }
     Ok(rows)

@@ -325,4 +325,4 @@ fn intervals(days: &[Block], seed: u64) -> (Option<Interval>, Option<Interval>) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

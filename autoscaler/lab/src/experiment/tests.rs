@@ -8,16 +8,21 @@ use crate::output;
 use crate::policies;
 use crate::trace::Lengths;
 
-/// Five days that are alike: a base load with a spike of an hour every noon.
-fn trace() -> Trace {
-    let rates = (0..5 * 288).map(|step| {
+/// Days that are alike: a base load with a spike of an hour every noon.
+pub(crate) fn spikes(days: u32) -> Trace {
+    let rates = (0..days * 288).map(|step| {
         let hour = f64::from(step % 288) / 12.0;
         (f64::from(step) * 300.0, if (12.0..13.0).contains(&hour) { 6.0 } else { 1.0 })
     });
     Trace::from_rates("spikes", &[rates.collect()], &Lengths::fixed(2000, 1000)).unwrap()
 }
 
-fn experiment() -> Experiment {
+fn trace() -> Trace {
+    spikes(5)
+}
+
+/// A day of training and two seeds, on the engine and objective that documentation uses.
+pub(crate) fn experiment() -> Experiment {
     let preset = preset("qwen3-32b-h100-tp2").unwrap();
     let objective = Objective { ttft_seconds: 3.0, inter_token_seconds: 0.1 };
     let engine = EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 };

@@ -1,39 +1,26 @@
 //! One small experiment as every output writes it. The policies are baselines, so that no change of the plan moves a number
 //! here.
 
-use autoscaler_sim::{EngineProfile, Level, StartupLaw, Stretch};
-use engine_model::{Objective, preset};
+use autoscaler_sim::{Level, Stretch};
 use serde_json::Value;
 
 use super::*;
-use crate::experiment::{EventDays, Experiment, Results, Tuning, run};
+use crate::experiment::tests::{experiment, spikes};
+use crate::experiment::{Experiment, Results, Tuning, run};
 use crate::policies;
 use crate::progress::Progress;
-use crate::trace::{Lengths, Trace};
 
 /// Four days of a base load with an hour's spike at noon, in hindsight, and the noon of the second day request by request.
 fn results() -> Results {
-    let rates = (0..4 * 288).map(|step| {
-        let hour = f64::from(step % 288) / 12.0;
-        (f64::from(step) * 300.0, if (12.0..13.0).contains(&hour) { 6.0 } else { 1.0 })
-    });
-    let trace = Trace::from_rates("spikes", &[rates.collect()], &Lengths::fixed(2000, 1000)).unwrap();
-    let preset = preset("qwen3-32b-h100-tp2").unwrap();
-    let objective = Objective { ttft_seconds: 3.0, inter_token_seconds: 0.1 };
-    let engine = EngineProfile { step: preset.step, limits: preset.limits, objective, cached_share: 0.0 };
     let experiment = Experiment {
-        mean_replicas: Some(1.5),
-        train_seconds: 86_400.0,
         levels: vec![Level::Fluid, Level::Events],
         tuning: Tuning::Hindsight,
-        seeds: vec![1, 2],
         window: Some(Stretch { from_seconds: 1.45 * 86_400.0, to_seconds: 1.6 * 86_400.0 }),
-        event_days: EventDays::Two,
         keeps_steps: true,
-        ..Experiment::new(engine, StartupLaw::fixed(240.0), 0.99)
+        ..experiment()
     };
     let policies = policies::chosen(&["reactive".to_owned(), "opt".to_owned()], &[]).unwrap();
-    run(&experiment, &trace, &policies, &Progress::hidden()).unwrap()
+    run(&experiment, &spikes(4), &policies, &Progress::hidden()).unwrap()
 }
 
 /// Three digits of every number that is not whole.

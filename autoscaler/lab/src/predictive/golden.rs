@@ -6,9 +6,7 @@ use autoscaler_plan::reasons;
 use autoscaler_sim::fluid::{FluidSettings, Scenario};
 use autoscaler_sim::{Faults, Stretch};
 
-use super::third_day::{
-    DAY_SECONDS, DEMO_STABILIZATION_SECONDS, STARTUP_SECONDS, STEP_SECONDS, Sample, TEMPO, demanded,
-};
+use super::third_day::{DAY_SECONDS, STARTUP_SECONDS, Sample, demanded, policy};
 use super::*;
 
 /// On the second day.
@@ -42,15 +40,7 @@ fn decisions() -> Vec<(f64, u32, &'static str)> {
             taken.lock().unwrap().push((seconds, record.decision.replicas, reason));
         })
     };
-    let mut policy = Predictive::new(&OwnSetup {
-        task: &task,
-        queue: Discipline::Deadline,
-        season_seconds: DAY_SECONDS,
-        tempo: TEMPO,
-        step_seconds: STEP_SECONDS,
-        decisions: Some(&sink),
-    });
-    policy.settings.stabilization_seconds = DEMO_STABILIZATION_SECONDS;
+    let mut policy = policy(&task, Some(&sink));
     let settings = FluidSettings {
         first_replicas: Some(2),
         faults: Faults { scrape_losses: vec![SCRAPE_LOSS], ..Faults::default() },

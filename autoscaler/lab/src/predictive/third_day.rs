@@ -10,11 +10,11 @@ use super::*;
 use crate::trace::random::{exponential, stream};
 
 /// The demo's settings (`e2e/demo/emulator.yaml`, `e2e/src/demo/scenario.rs`), in wall time: a recorded day is a minute.
-pub(super) const STEP_SECONDS: f64 = 0.25;
+const STEP_SECONDS: f64 = 0.25;
 pub(super) const DAY_SECONDS: f64 = 60.0;
-pub(super) const TEMPO: f64 = 1.0 / 80.0;
+const TEMPO: f64 = 1.0 / 80.0;
 pub(super) const STARTUP_SECONDS: f64 = 3.0;
-pub(super) const DEMO_STABILIZATION_SECONDS: f64 = 3.0;
+const DEMO_STABILIZATION_SECONDS: f64 = 3.0;
 const PEAK_REQUESTS_PER_SECOND: f64 = 190.0;
 const PROMPT_TOKENS: u32 = 150;
 const OUTPUT_TOKENS: f64 = 64.0;
@@ -105,18 +105,24 @@ pub(super) fn demanded(sample: &Sample, seed: u64, max_replicas: u32) -> (Demand
     (demand, task)
 }
 
-/// One run, of at most so many engines; without days, nothing of the days before is laid onto the present.
-fn play(sample: &Sample, seed: u64, max_replicas: u32, with_days: bool) -> Vec<Day> {
-    let (demand, task) = demanded(sample, seed, max_replicas);
+/// Ours with the demo's settings.
+pub(super) fn policy(task: &Task, decisions: Option<&DecisionSink>) -> Predictive {
     let mut policy = Predictive::new(&OwnSetup {
-        task: &task,
+        task,
         queue: Discipline::Deadline,
         season_seconds: DAY_SECONDS,
         tempo: TEMPO,
         step_seconds: STEP_SECONDS,
-        decisions: None,
+        decisions,
     });
     policy.settings.stabilization_seconds = DEMO_STABILIZATION_SECONDS;
+    policy
+}
+
+/// One run, of at most so many engines; without days, nothing of the days before is laid onto the present.
+fn play(sample: &Sample, seed: u64, max_replicas: u32, with_days: bool) -> Vec<Day> {
+    let (demand, task) = demanded(sample, seed, max_replicas);
+    let mut policy = policy(&task, None);
     if !with_days {
         policy.settings.rhythm = policy.settings.rhythm.without_days();
     }
